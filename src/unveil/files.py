@@ -1,0 +1,153 @@
+"""Files that a crash or a full disk cannot harm: written under a temporary name, then renamed.
+
+Logs of JSON lines grow by `append_line`; after a crash at most their last line is incomplete, and is cut.
+"""
+
+import errno
+import json
+import os
+import secrets
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from io import FileIO
+from pathlib import Path
+from typing import Any
+
+StrPath = str | os.PathLike[str]
+
+
+def _remedy(code: int | None, path: Path) -> str:
+    if code in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+        return "Free space there, or name a file on another disk, and run again."
+    if code in (errno.ENOENT, errno.ENOTDIR):
+        return f"Make the folder {path.parent} first, or name another file."
+    if code in (errno.EACCES, errno.EPERM, errno.EROFS):
+        return "Name a file in a folder that you may write to."
+    return "Check the disk, or name another file, and run again."
+
+
+def _explained(error: OSError, path: Path, intact: str) -> OSError:
+    """The same error (same errno and class), saying which file, what is left of it and what to do."""
+    reason = error.strerror or str(error)
+    return OSError(error.errno or errno.EIO, f"cannot write {path}: {reason}. {intact} {_remedy(error.errno, path)}")
+
+
+def _regular(path: StrPath) -> Path:
+    """The file behind `path`, links followed. ValueError for a folder, a device or a pipe."""
+    if os.path.exists(path) and not os.path.isfile(path):
+        raise ValueError(f"{os.fspath(path)} is not an ordinary file; name a new file or one that may be replaced")
+    return Path(os.path.realpath(path))
+
+
+def _sync_folder(folder: Path) -> None:
+    """Make a rename last through a power cut, where the system can."""
+    with suppress(OSError):  # the file itself is safe; some systems cannot open or sync a folder
+        handle = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(handle)
+        finally:
+            os.close(handle)
+
+
+@contextmanager
+def replacing(path: StrPath) -> Iterator[Path]:
+    """Yield a temporary path beside `path` (same suffix); on success it is synced and takes the place of `path`.
+
+    On any failure the temporary file is removed and what was at `path` stays as it was. An OSError is raised
+    again with its errno and a message that names the file, what is intact and the remedy.
+    """
+    target = _regular(path)
+    temporary = target.with_name(f".{target.stem}.{secrets.token_hex(6)}{target.suffix}")
+    try:
+        yield temporary
+        with open(temporary, "rb+") as file:
+            os.fsync(file.fileno())
+        if target.exists():
+            shutil.copymode(target, temporary)
+        os.replace(temporary, target)
+    except OSError as error:
+        intact = "The file that was there is unchanged." if target.exists() else "No file was left there."
+        raise _explained(error, Path(path), intact) from error
+    finally:
+        with suppress(OSError):  # gone already, or its folder never was there
+            temporary.unlink()
+    _sync_folder(target.parent)
+
+
+def write_bytes(path: StrPath, data: bytes) -> None:
+    """Put `data` at `path`, wholly or not at all. Errors: as `replacing`."""
+    with replacing(path) as temporary, open(temporary, "xb") as file:
+        file.write(data)
+
+
+def write_text(path: StrPath, text: str) -> None:
+    """Put `text` at `path` as UTF-8, wholly or not at all. Errors: as `replacing`."""
+    write_bytes(path, text.encode())
+
+
+def write_json(path: StrPath, obj: Any) -> None:
+    """Put `obj` at `path` as JSON. ValueError for NaN or infinity, TypeError for what JSON cannot hold."""
+    write_text(path, json.dumps(obj, indent=2, ensure_ascii=False, allow_nan=False) + "\n")
+
+
+def _end_of_lines(file: FileIO) -> int:
+    """How many bytes of the file are complete lines."""
+    end = file.seek(0, os.SEEK_END)
+    while end:
+        start = file.seek(max(0, end - 65536))
+        newline = file.read(end - start).rfind(b"\n")
+        if newline >= 0:
+            return start + newline + 1
+        end = start
+    return 0
+
+
+def append_line(path: StrPath, text: str) -> None:
+    """Add one line to a log, for one writer at a time; a crash of this program after the return does not lose it.
+
+    An incomplete last line (left by a crash) is cut first. On an OSError the line is taken back, the lines
+    before it stay, and the error is raised again as in `replacing`. ValueError if `text` is not one line.
+    """
+    if "\n" in text:
+        raise ValueError(f"a log takes one line at a time, got {text!r}; write its lines one by one")
+    line = memoryview(text.encode() + b"\n")
+    try:
+        with FileIO(_regular(path), "ab+") as file:  # unbuffered: written when `write` returns
+            end = _end_of_lines(file)
+            file.truncate(end)
+            try:
+                while line:
+                    line = line[file.write(line) :]  # a nearly full disk takes a part, then refuses
+            except BaseException:
+                file.truncate(end)
+                raise
+    except OSError as error:
+        raise _explained(error, Path(path), "All complete lines before it are kept.") from error
+
+
+def read_jsonl(path: StrPath, *, drop_incomplete: bool = False) -> list[dict[str, Any]]:
+    """The objects of a JSON-lines file in UTF-8; item i is line i + 1 of the file.
+
+    `drop_incomplete` leaves out a last line without a line break, as `append_line` would cut it: so a
+    resumed run does again what it had not finished writing. ValueError names the file and the broken line.
+    """
+    lines = Path(path).read_bytes().split(b"\n")
+    tail = lines.pop()
+    if not drop_incomplete:
+        lines.append(tail)
+    while lines and not lines[-1].strip():
+        lines.pop()
+    return [_parsed(path, number, line) for number, line in enumerate(lines, 1)]
+
+
+def _parsed(path: StrPath, number: int, line: bytes) -> dict[str, Any]:
+    try:
+        item = json.loads(line.decode())
+    except (ValueError, RecursionError) as error:
+        raise ValueError(f"{os.fspath(path)}, line {number}: not JSON ({error}); correct or remove the line") from error
+    if not isinstance(item, dict):
+        raise ValueError(
+            f"{os.fspath(path)}, line {number}: a {type(item).__name__}, but every line must be an object {{...}}"
+        )
+    return item
