@@ -1,0 +1,1 @@
+"""Floor 1: denoisers, p(x0 | canvas)."""

@@ -1,0 +1,161 @@
+"""Which columns see which: the mask rules, the flat layout of one forward, and the one call of attention."""
+
+from dataclasses import dataclass
+from typing import Protocol, runtime_checkable
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Bool, Float, Int64
+from torch import Tensor
+
+from unveil.canvas import Canvas
+
+
+@runtime_checkable
+class Rule(Protocol):
+    """Who may see whom, besides padding."""
+
+    def __call__(self, query: Tensor, key: Tensor, start: Tensor) -> Tensor | None:
+        """(A, Q, 1) query columns, (1, 1, C) key columns, (A, 1, 1) starts -> (A, Q, C), or None for everyone."""
+        ...
+
+
+@dataclass(frozen=True, kw_only=True)
+class Bidirectional:
+    """Every column sees the whole row (LLaDA, Dream)."""
+
+    def __call__(self, query: Tensor, key: Tensor, start: Tensor) -> Tensor | None:
+        """None: no restriction."""
+        return None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Causal:
+    """A column sees itself and what is left of it (autoregressive baselines)."""
+
+    def __call__(self, query: Tensor, key: Tensor, start: Tensor) -> Tensor | None:
+        """key <= query."""
+        return key <= query
+
+
+@dataclass(frozen=True, kw_only=True)
+class BlockCausal:
+    """A column sees its block and all before it; blocks of `size` count from the row's start, the prompt is one block.
+
+    Block diffusion (Arriola et al. 2025, arXiv 2503.09573).
+    """
+
+    size: int
+
+    def __call__(self, query: Tensor, key: Tensor, start: Tensor) -> Tensor | None:
+        """block(key) <= block(query)."""
+        return self._block(key, start) <= self._block(query, start)
+
+    def _block(self, column: Tensor, start: Tensor) -> Tensor:
+        return torch.div(column - start, self.size, rounding_mode="floor").clamp_min(-1)
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Grid:
+    """How flat columns sit in padded rows: attention runs on (A, width), everything else on the flat columns."""
+
+    places: Int64[Tensor, " Q"] | None  # row * width + rank, None where nothing is padded
+    num_rows: int
+    width: int
+
+    @classmethod
+    def of(cls, counts: list[int], device: torch.device) -> "Grid":
+        """Rows of `counts` columns, side by side in the flat order."""
+        width = max(counts, default=0)
+        if min(counts, default=0) == width:
+            return cls(places=None, num_rows=len(counts), width=width)
+        places = [row * width + rank for row, count in enumerate(counts) for rank in range(count)]
+        return cls(places=torch.tensor(places, device=device), num_rows=len(counts), width=width)
+
+    def pad(self, flat: Tensor) -> Tensor:
+        """(Q, ...) -> (A, width, ...), zeros where there is no column."""
+        shape = (self.num_rows, self.width, *flat.shape[1:])
+        if self.places is None:
+            return flat.view(shape)
+        grid = flat.new_zeros(self.num_rows * self.width, *flat.shape[1:])
+        return grid.index_copy(0, self.places, flat).view(shape)
+
+    def flat(self, grid: Tensor) -> Tensor:
+        """(A, width, ...) -> (Q, ...)."""
+        flat = grid.flatten(0, 1)
+        return flat if self.places is None else flat[self.places]
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Layout:
+    """Where the columns of one forward are. Sizes are ints on the host, from one transfer a forward."""
+
+    index: Int64[Tensor, " Q"]  # row * L + column of what is recomputed
+    column: Int64[Tensor, " Q"]
+    answer: Int64[Tensor, " W"]  # places in 0..Q-1 whose hidden state answers
+    target: Int64[Tensor, " W"]  # row * L + column that it answers for
+    rows: Int64[Tensor, " A"] | None  # rows that compute anything, None for all
+    length: int  # columns of keys
+    whole: bool  # every column of every active row is recomputed
+    fresh: Grid
+    read: Grid
+    visible: Bool[Tensor, "A 1 fresh C"] | None  # to the recomputed columns, None for everything
+    visible_last: Bool[Tensor, "A 1 read C"] | None  # to the columns that answer
+
+    @classmethod
+    def of(cls, canvas: Canvas, fresh: Tensor, read: Tensor, *, shift: int, rule: Rule) -> "Layout":
+        """The layout for recomputing `fresh` and answering for `read`; with `shift` 1 the column before answers."""
+        L, device = canvas.tokens.shape[1], fresh.device
+        if shift:  # the first column of a row has none before it and answers for itself
+            before = torch.cat([read[:, :1] | read[:, 1:2], read[:, 2:], torch.zeros_like(read[:, :1])], 1)
+            fresh = fresh | before[:, :L]
+        num_fresh, num_read, ends = torch.stack([fresh.sum(1), read.sum(1), canvas.end]).tolist()
+        active = [row for row, count in enumerate(num_fresh) if count]
+        lengths = [ends[row] for row in active]
+        index = torch.nonzero_static(fresh.flatten(), size=sum(num_fresh))[:, 0]
+        target = torch.nonzero_static(read.flatten(), size=sum(num_read))[:, 0]
+        column, place = index % L, torch.cumsum(fresh.flatten(), 0) - 1
+        answer = place[torch.where(target % L > 0, target - shift, target)]
+        rows = None if len(active) == len(fresh) else torch.tensor(active, device=device)
+        grids = [Grid.of([counts[row] for row in active], device) for counts in (num_fresh, num_read)]
+        columns = (column, column[answer])
+        masks = [_visible(canvas, rule, rows, lengths, grid.pad(c)) for grid, c in zip(grids, columns, strict=True)]
+        return cls(
+            index=index,
+            column=column,
+            answer=answer,
+            target=target,
+            rows=rows,
+            length=max(lengths, default=0),
+            whole=sum(num_fresh) == sum(lengths),
+            fresh=grids[0],
+            read=grids[1],
+            visible=masks[0],
+            visible_last=masks[1],
+        )
+
+
+def _visible(canvas: Canvas, rule: Rule, rows: Tensor | None, lengths: list[int], query: Tensor) -> Tensor | None:
+    """(A, 1, Q, C): what each query may see, None where all see all."""
+    length = max(lengths, default=0)
+    start, end = (canvas.start, canvas.end) if rows is None else (canvas.start[rows], canvas.end[rows])
+    key = canvas.column[:length][None, None]
+    seen = rule(query[..., None], key, start[:, None, None])
+    if min(lengths, default=0) < length:
+        inside = key < end[:, None, None]
+        seen = inside.expand(-1, query.shape[1], -1) if seen is None else seen & inside
+    return None if seen is None else seen[:, None]
+
+
+def attend(
+    grid: Grid,
+    query: Float[Tensor, "Q H d"],
+    keys: Float[Tensor, "A G C d"],
+    values: Float[Tensor, "A G C d"],
+    visible: Bool[Tensor, "A 1 width C"] | None,
+) -> Float[Tensor, "Q D"]:
+    """Softmax attention of flat queries on the keys of their rows; G key heads serve H query heads."""
+    padded = grid.pad(query).transpose(1, 2)
+    grouped = keys.shape[1] != padded.shape[1]
+    out = F.scaled_dot_product_attention(padded, keys, values, visible, enable_gqa=grouped)
+    return grid.flat(out.transpose(1, 2).flatten(2))

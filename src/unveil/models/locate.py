@@ -1,0 +1,73 @@
+"""Where a model is: the name of a shipped lab model, a folder, or a repository on the Hugging Face hub."""
+
+import hashlib
+import json
+from difflib import get_close_matches
+from pathlib import Path
+
+import torch
+
+LAB = Path(__file__).parent.parent / "lab"
+PATTERNS = ["*.json", "*.safetensors", "*.txt", "tokenizer*"]  # no code
+
+
+def lab_models() -> dict[str, Path]:
+    """The models that come with the package."""
+    return {folder.name: folder for folder in sorted(LAB.iterdir()) if (folder / "config.json").is_file()}
+
+
+def locate(name: str, revision: str | None = None) -> Path:
+    """The folder of a model. A hub repository (owner/name) is downloaded, without code, unless it is in the cache.
+
+    Raises ValueError for a name that is none of the three, and for a repository that cannot be had.
+    """
+    lab = lab_models()
+    if name in lab:
+        return lab[name]
+    if Path(name).is_dir():
+        return Path(name)
+    if name.count("/") == 1 and not name.startswith((".", "/", "~")):
+        return _download(name, revision)
+    near = get_close_matches(name, lab, n=1)
+    hint = f"did you mean {near[0]!r}?" if near else f"shipped are {', '.join(lab) or 'none'}"
+    raise ValueError(f"no model {name!r}: give a shipped model, a folder, or a hub repository owner/name; {hint}")
+
+
+def _download(name: str, revision: str | None) -> Path:
+    from huggingface_hub import snapshot_download
+    from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
+
+    try:
+        return Path(snapshot_download(name, revision=revision, allow_patterns=PATTERNS))
+    except (HfHubHTTPError, LocalEntryNotFoundError, OSError) as error:
+        text = str(error).splitlines()[0]
+        raise ValueError(
+            f"{name!r} is neither a folder here nor could it be had from the hub ({text}): "
+            "check the name and the network, or download it and give the folder"
+        ) from None
+
+
+def fingerprint(folder: Path) -> str:
+    """Twelve hexadecimal digits of the weights: of the safetensors headers and sizes, so that 16 GB are not read."""
+    digest = hashlib.sha256()
+    for path in sorted(folder.glob("*.safetensors")):
+        if path.name.startswith(("model", "adapter")):
+            digest.update(json.dumps([path.name, path.stat().st_size]).encode())
+            with path.open("rb") as file:
+                digest.update(file.read(1 << 20))
+    return digest.hexdigest()[:12]
+
+
+def place(device: str | None = None, dtype: str | None = None) -> tuple[torch.device, torch.dtype | None]:
+    """Device and dtype: a GPU if there is one, float32 on a CPU, else as stored (None). ValueError for other names."""
+    chosen = device or ("cuda" if torch.cuda.is_available() else "cpu")
+    kinds = {"float32": torch.float32, "float64": torch.float64, "bfloat16": torch.bfloat16, "float16": torch.float16}
+    if dtype is not None and dtype not in kinds:
+        raise ValueError(f"dtype {dtype!r} is unknown: choose one of {', '.join(kinds)}")
+    try:
+        where = torch.device(chosen)
+    except RuntimeError:
+        raise ValueError(f"device {chosen!r} is unknown: use cpu, cuda, cuda:1 or mps") from None
+    if where.type == "cuda" and not torch.cuda.is_available():
+        raise ValueError(f"device {chosen!r} asks for a GPU and torch sees none: use cpu, or install torch for CUDA")
+    return where, kinds[dtype] if dtype else (torch.float32 if where.type == "cpu" else None)

@@ -1,0 +1,66 @@
+"""Text to ids and back: a folder's tokenizer.json through the `tokenizers` library."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol, runtime_checkable
+
+from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers
+
+from unveil.files import replacing
+
+
+@runtime_checkable
+class Codec(Protocol):
+    """What the rest of the package needs of a tokenizer."""
+
+    def encode(self, text: str) -> list[int]:
+        """Ids of a text, without anything added."""
+        ...
+
+    def decode(self, ids: Sequence[int]) -> str:
+        """Text of ids, special tokens left out."""
+        ...
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class FileTokenizer:
+    """A tokenizer.json."""
+
+    tokenizer: Tokenizer
+
+    @classmethod
+    def load(cls, path: Path) -> "FileTokenizer":
+        """Read a tokenizer.json; ValueError where it is broken."""
+        try:
+            return cls(tokenizer=Tokenizer.from_file(str(path)))
+        except Exception as error:  # the library raises plain Exception
+            raise ValueError(f"{path} is not a tokenizer file ({error}): download it again") from None
+
+    @classmethod
+    def characters(cls, alphabet: str, special: Sequence[str]) -> "FileTokenizer":
+        """One token per character of `alphabet`, then the special tokens."""
+        vocabulary = {token: number for number, token in enumerate([*alphabet, *special])}
+        tokenizer = Tokenizer(models.WordLevel(vocabulary))
+        tokenizer.pre_tokenizer = pre_tokenizers.Split(Regex(r"[\s\S]"), "isolated")
+        tokenizer.decoder = decoders.Fuse()
+        tokenizer.add_special_tokens(list(special))
+        return cls(tokenizer=tokenizer)
+
+    def save(self, path: Path) -> None:
+        """Write a tokenizer.json."""
+        with replacing(path) as temporary:
+            self.tokenizer.save(str(temporary))
+
+    def encode(self, text: str) -> list[int]:
+        """Ids of a text; ValueError for characters that the vocabulary lacks."""
+        try:
+            ids: list[int] = self.tokenizer.encode(text, add_special_tokens=False).ids
+        except Exception as error:  # the library raises plain Exception
+            raise ValueError(f"the model's vocabulary cannot write {text!r} ({error}): use its characters") from None
+        return ids
+
+    def decode(self, ids: Sequence[int]) -> str:
+        """Text of ids."""
+        text: str = self.tokenizer.decode(list(ids), skip_special_tokens=True)
+        return text

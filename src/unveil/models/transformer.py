@@ -1,0 +1,213 @@
+"""The one transformer: RMSNorm, RoPE, SwiGLU, grouped heads; LLaDA, Dream and Llama-like models are sizes of it.
+
+It embeds tokens or soft tokens, recomputes the columns in `fresh` and answers for the columns in `read`. Linear layers
+run on exactly those columns, and the last layer's queries are only the columns that answer.
+"""
+
+from dataclasses import dataclass, field
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Bool, Float, Int64
+from torch import Tensor, nn
+
+from unveil import noise
+from unveil.canvas import SOFT, SOFT_MASK, Canvas
+from unveil.models.attention import Bidirectional, Grid, Layout, Rule, attend
+from unveil.models.denoiser import Prediction, Want
+from unveil.models.kv import KVBuffer
+from unveil.models.reduce import reduce
+
+TOKEN_NOISE = 1  # the salt of the noise that draws tokens
+
+
+@dataclass(frozen=True, kw_only=True)
+class Architecture:
+    """Sizes and switches of a transformer; the same for every published layout."""
+
+    vocabulary: int
+    width: int
+    layers: int
+    heads: int
+    kv_heads: int
+    head_width: int
+    feed_width: int
+    mask_id: int
+    end_ids: tuple[int, ...] = ()
+    max_columns: int = 4096
+    norm_eps: float = 1e-5
+    rope_base: float = 500000.0
+    qkv_bias: bool = False
+    other_bias: bool = False  # of the output and feed-forward projections
+    tied: bool = False
+    shift: int = 0  # 1: column i is predicted at column i - 1 (Dream)
+    rule: Rule = field(default_factory=Bidirectional)
+
+    def __post_init__(self) -> None:
+        if self.heads % self.kv_heads:
+            raise ValueError(f"kv_heads={self.kv_heads} does not divide heads={self.heads}: choose a divisor")
+        if self.head_width % 2:
+            raise ValueError(f"head_width={self.head_width} is odd: RoPE rotates pairs, choose an even width")
+        if not 0 <= self.mask_id < self.vocabulary:
+            raise ValueError(f"mask_id={self.mask_id} is outside the vocabulary 0..{self.vocabulary - 1}")
+
+
+class Layer(nn.Module):
+    """Attention and feed-forward, both with a norm before and a residual around."""
+
+    def __init__(self, a: Architecture) -> None:
+        super().__init__()
+        self.head_width = a.head_width
+        self.attention_norm = nn.RMSNorm(a.width, eps=a.norm_eps)
+        self.query = nn.Linear(a.width, a.heads * a.head_width, bias=a.qkv_bias)
+        self.key = nn.Linear(a.width, a.kv_heads * a.head_width, bias=a.qkv_bias)
+        self.value = nn.Linear(a.width, a.kv_heads * a.head_width, bias=a.qkv_bias)
+        self.output = nn.Linear(a.heads * a.head_width, a.width, bias=a.other_bias)
+        self.feed_norm = nn.RMSNorm(a.width, eps=a.norm_eps)
+        self.gate = nn.Linear(a.width, a.feed_width, bias=a.other_bias)
+        self.up = nn.Linear(a.width, a.feed_width, bias=a.other_bias)
+        self.down = nn.Linear(a.feed_width, a.width, bias=a.other_bias)
+
+    def keys_values(self, x: Float[Tensor, "Q D"], turn: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor]:
+        """Rotated keys and values, flat: (Q, kv heads * head width)."""
+        keys = rotate(self.key(x).unflatten(-1, (-1, self.head_width)), turn)
+        return keys.flatten(1), self.value(x)
+
+    def mix(
+        self,
+        x: Float[Tensor, "Q D"],
+        normed: Float[Tensor, "Q D"],
+        turn: tuple[Tensor, Tensor],
+        grid: Grid,
+        kv: tuple[Tensor, Tensor],
+        visible: Bool[Tensor, "A 1 width C"] | None,
+    ) -> Float[Tensor, "Q D"]:
+        """The residual stream after this layer at the columns of `x`."""
+        queries = rotate(self.query(normed).unflatten(-1, (-1, self.head_width)), turn)
+        x = x + self.output(attend(grid, queries, *kv, visible))
+        h = self.feed_norm(x)
+        return x + self.down(F.silu(self.gate(h)) * self.up(h))
+
+
+class Transformer(nn.Module):
+    """A denoiser over the canvas."""
+
+    def __init__(self, architecture: Architecture) -> None:
+        super().__init__()
+        a = architecture
+        self.architecture = a
+        self.embed = nn.Embedding(a.vocabulary, a.width)
+        self.layers = nn.ModuleList(Layer(a) for _ in range(a.layers))
+        self.norm = nn.RMSNorm(a.width, eps=a.norm_eps)
+        self.head = nn.Linear(a.width, a.vocabulary, bias=False)
+        if a.tied:
+            self.head.weight = self.embed.weight
+
+    @property
+    def mask_id(self) -> int:
+        """The id of [MASK]."""
+        return self.architecture.mask_id
+
+    def new_cache(self, canvas: Canvas) -> KVBuffer:
+        """An empty KV buffer for the rows and columns of `canvas`; under guidance give it the doubled canvas."""
+        a = self.architecture
+        B, L = canvas.tokens.shape
+        return KVBuffer.empty(
+            self.embed.weight, layers=a.layers, rows=B, columns=L, heads=a.kv_heads, head_width=a.head_width
+        )
+
+    def forward(
+        self,
+        canvas: Canvas,
+        fresh: Bool[Tensor, "B L"],
+        read: Bool[Tensor, "B L"],
+        cache: KVBuffer | None,
+        want: Want,
+    ) -> Prediction:
+        """See Denoiser. Raises ValueError for a canvas beyond the context or a partial row without a cache."""
+        a = self.architecture
+        if canvas.tokens.shape[1] > a.max_columns:
+            raise ValueError(
+                f"the canvas has {canvas.tokens.shape[1]} columns and the model's context is {a.max_columns}: "
+                "shorten the prompt or ask for fewer new tokens"
+            )
+        layout = Layout.of(canvas, fresh, read, shift=a.shift, rule=a.rule)
+        if cache is None and not layout.whole:
+            raise ValueError("without a cache every column of a row must be recomputed: pass fresh=canvas.inside")
+        hidden, index = self.body(canvas, layout, cache), layout.target
+        if want.guidance is not None:
+            told, untold = hidden.chunk(2)
+            hidden, index = untold + (1 + want.guidance) * (told - untold), index[: len(told)]
+        uniforms = self._uniforms(canvas, index) if want.temperature > 0 else None
+        return reduce(hidden, self.head, want, index=index, vocabulary=a.vocabulary, uniforms=uniforms)
+
+    def body(self, canvas: Canvas, layout: Layout, cache: KVBuffer | None) -> Float[Tensor, "W D"]:
+        """Normed hidden states that answer; the head is linear in them."""
+        x = self.embedded(canvas, layout.index)
+        turn = rotation(layout.column, self.architecture, x)
+        slots = layout.index if cache is None else cache.slots(layout.index)
+        for number, layer in enumerate(self.layers):
+            assert isinstance(layer, Layer)
+            normed = layer.attention_norm(x)
+            kv = layer.keys_values(normed, turn)
+            if cache is None:
+                kv = tuple(  # type: ignore[assignment]
+                    layout.fresh.pad(t.unflatten(-1, (-1, layer.head_width))).transpose(1, 2) for t in kv
+                )
+            else:
+                cache.write(number, slots, *kv)
+                kv = cache.read(number, layout.rows, layout.length)
+            if number + 1 < len(self.layers):
+                x = layer.mix(x, normed, turn, layout.fresh, kv, layout.visible)
+            else:
+                at = layout.answer
+                last_turn = (turn[0][at], turn[1][at])
+                x = layer.mix(x[at], normed[at], last_turn, layout.read, kv, layout.visible_last)
+        return self.norm(x)
+
+    def embedded(self, canvas: Canvas, index: Int64[Tensor, " Q"]) -> Float[Tensor, "Q D"]:
+        """What the flat columns at `index` show the model: their token, or their mixture in a soft stage."""
+        x = self.embed(canvas.tokens.flatten()[index])
+        if canvas.soft_ids.shape[2] == 0:
+            return x
+        stage = canvas.stage.flatten()[index]
+        soft = ((stage == SOFT_MASK) | (stage == SOFT))[:, None]
+        weights = canvas.soft_weights.flatten(0, 1)[index].to(x.dtype)
+        mixture = (self.embed(canvas.soft_ids.flatten(0, 1)[index]) * weights[..., None]).sum(1)
+        return torch.where(soft, mixture, x)
+
+    def _uniforms(self, canvas: Canvas, index: Int64[Tensor, " W"]) -> Tensor:
+        L = canvas.tokens.shape[1]
+        row = index // L
+        return noise.uniform(canvas.seed[row], canvas.nfe[row], TOKEN_NOISE, index % L)
+
+
+def rotation(column: Int64[Tensor, " Q"], a: Architecture, like: Tensor) -> tuple[Tensor, Tensor]:
+    """Cosines and sines (Q, 1, head width / 2) of RoPE (Su et al. 2021), at least in float32."""
+    dtype = torch.promote_types(like.dtype, torch.float32)
+    half = torch.arange(0, a.head_width, 2, device=column.device, dtype=dtype) / a.head_width
+    angle = column.to(dtype)[:, None] * (1.0 / a.rope_base**half)
+    return angle.cos()[:, None], angle.sin()[:, None]
+
+
+def rotate(x: Float[Tensor, "Q H d"], turn: tuple[Tensor, Tensor]) -> Float[Tensor, "Q H d"]:
+    """Rotate the pairs (i, i + d/2) of each head, in at least float32 as the published codes do."""
+    cos, sin = turn
+    a, b = x.to(cos.dtype).chunk(2, -1)
+    return torch.cat([a * cos - b * sin, b * cos + a * sin], -1).to(x.dtype)
+
+
+def initialise(model: Transformer, seed: int, std: float = 0.02) -> Transformer:
+    """Normal weights of `std`; projections back into the residual stream divided by sqrt(2 * layers) (GPT-2)."""
+    generator = torch.Generator().manual_seed(seed)
+    scale = (2 * model.architecture.layers) ** -0.5
+    with torch.no_grad():
+        for name, parameter in model.named_parameters():
+            if parameter.ndim == 2:
+                narrow = scale if name.endswith(("output.weight", "down.weight")) else 1.0
+                parameter.normal_(0.0, std * narrow, generator=generator)
+            elif name.endswith("bias"):
+                parameter.zero_()
+    return model
+
+
