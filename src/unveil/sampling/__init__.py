@@ -1,0 +1,1 @@
+"""Floor 2: samplers, canvas -> canvas."""

@@ -1,0 +1,65 @@
+"""Where each row works now, when a block settles, and when a row ends."""
+
+from dataclasses import dataclass, replace
+
+import torch
+from jaxtyping import Bool, Int
+from torch import Tensor
+
+from unveil.canvas import DECODED, Canvas
+
+
+@dataclass(frozen=True, kw_only=True)
+class Blocks:
+    """Semi-autoregressive order (LLaDA): blocks of `size` columns from left to right, every row in a block of its own.
+
+    A block settles when all its tokens are chosen. A row ends after its last block, or after a block with an end id.
+    """
+
+    size: int | None = None  # None: one block, the whole canvas
+    min_steps: int = 0  # a full block is held for this many forwards, so that remasking can still return tokens
+    limit: int | None = None  # leave a block after this many forwards, full or not (published fixed-step loops)
+    until_quiet: int = 0  # stay in a full block while its tokens still change, at most this many forwards in all
+
+    def __post_init__(self) -> None:
+        if self.size is not None and self.size < 1:
+            raise ValueError(f"block size {self.size} is not positive: give at least 1, or None for one block")
+        if self.limit is not None and self.limit < 1:
+            raise ValueError(f"block limit {self.limit} is not positive: give at least 1, or None for no limit")
+
+    def bounds(self, canvas: Canvas) -> tuple[Int[Tensor, "B 1"], Int[Tensor, "B 1"]]:
+        """The first column of each row's block, and one past its last."""
+        if self.size is None:
+            return canvas.start[:, None], canvas.end[:, None]
+        first = canvas.start + canvas.block * self.size
+        return first[:, None], torch.minimum(first + self.size, canvas.end)[:, None]
+
+    def here(self, canvas: Canvas) -> Bool[Tensor, "B L"]:
+        """The columns of each row's block; none in rows that are done."""
+        first, last = self.bounds(canvas)
+        column = canvas.column
+        return (column >= first) & (column < last) & ~canvas.done[:, None]
+
+    def advance(self, canvas: Canvas) -> Canvas:
+        """Settle full blocks: their tokens are final, their rows go on to the next block or end."""
+        here = self.here(canvas)
+        settled = here.any(1) & ~(here & canvas.undecided).any(1)
+        if self.min_steps:
+            settled = settled & (canvas.step >= self.min_steps)
+        if self.until_quiet:
+            changed = (here & (canvas.written == canvas.nfe[:, None] - 1)).any(1)
+            settled = settled & ~(changed & (canvas.step < self.until_quiet))
+        if self.limit is not None:
+            settled = settled | (here.any(1) & (canvas.step >= self.limit))
+        final = here & settled[:, None] & canvas.chosen
+        later = canvas.undecided & canvas.inside & (canvas.column >= self.bounds(canvas)[1])
+        ends = ~later.any(1)  # what is given after the last hole costs no forward
+        for end_id in canvas.end_ids:
+            ends = ends | (final & (canvas.tokens == end_id)).any(1)
+        return replace(
+            canvas,
+            stage=canvas.stage.masked_fill(final, DECODED),
+            block=canvas.block + settled,
+            step=canvas.step.masked_fill(settled, 0),
+            done=canvas.done | (settled & ends),
+        )

@@ -1,0 +1,258 @@
+"""How many: from scores to a choice. A pick sees scores, who is eligible, and the canvas; it keeps nothing.
+
+Ties go to the lowest column. Rules that open at least one say so; the others may leave a step empty.
+"""
+
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Bool, Float, Int
+from torch import Tensor
+
+from unveil import noise
+from unveil.canvas import Canvas
+from unveil.schedule import Linear, Schedule, times
+
+NEVER = float("-inf")
+
+
+class Choice(NamedTuple):
+    """The chosen columns; `order` ranks them from 0 where the rule draws a sequence (-1 elsewhere), else None."""
+
+    chosen: Bool[Tensor, "B L"]
+    order: Int[Tensor, "B L"] | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Pick:
+    """A rule without chance; rules with chance override `log_prob`."""
+
+    def __call__(self, scores: Float[Tensor, "B L"], eligible: Bool[Tensor, "B L"], canvas: Canvas) -> Choice:
+        """Choose among the eligible columns of each row."""
+        raise NotImplementedError
+
+    def log_prob(
+        self, scores: Float[Tensor, "B L"], eligible: Bool[Tensor, "B L"], choice: Choice
+    ) -> Float[Tensor, " B"]:
+        """The log-probability of `choice` under these scores: 0, a certain choice."""
+        return scores.new_zeros(len(scores))
+
+
+def _best(scores: Tensor, eligible: Tensor, counts: Tensor) -> Choice:
+    order = _order(scores, eligible)
+    first = torch.arange(scores.shape[1], device=scores.device) < counts[:, None]
+    return Choice(torch.zeros_like(eligible).scatter(1, order, first) & eligible)
+
+
+def _order(scores: Tensor, eligible: Tensor) -> Tensor:
+    return scores.masked_fill(~eligible, NEVER).argsort(dim=1, descending=True, stable=True)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Quota(Pick):
+    """The best n, such that the block ends after `steps` forwards: LLaDA's table of transfer counts.
+
+    n = ceil(masks left / forwards left), from the canvas alone.
+    """
+
+    steps: int
+
+    def __post_init__(self) -> None:
+        if self.steps < 1:
+            raise ValueError(f"steps={self.steps} is not positive: a block needs at least one forward")
+
+    def __call__(self, scores: Float[Tensor, "B L"], eligible: Bool[Tensor, "B L"], canvas: Canvas) -> Choice:
+        """At least one."""
+        left = (self.steps - canvas.step).clamp_min(1)
+        return _best(scores, eligible, (eligible.sum(1) + left - 1) // left)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Scheduled(Pick):
+    """The best floor(masks left * reveal(t, s)) as t runs from 1 to `end` in `steps` forwards, the rest in the last.
+
+    Dream's schedule; a forward may open nothing.
+    """
+
+    steps: int
+    schedule: Schedule = field(default_factory=Linear)
+    end: float = 1e-3
+
+    def __post_init__(self) -> None:
+        if self.steps < 1:
+            raise ValueError(f"steps={self.steps} is not positive: decoding needs at least one forward")
+
+    def __call__(self, scores: Float[Tensor, "B L"], eligible: Bool[Tensor, "B L"], canvas: Canvas) -> Choice:
+        """Possibly none."""
+        t = times(self.steps, self.end).to(scores.device)
+        share = self.schedule.reveal(t[:-1], t[1:])
+        share[-1] = 1.0
+        left = eligible.sum(1)
+        counts = (left * share[canvas.step.clamp_max(self.steps - 1)]).long()
+        return _best(scores, eligible, counts)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Threshold(Pick):
+    """All that are not below the bar, and always the best (Fast-dLLM)."""
+
+    bar: float
+
+    def __call__(self, scores: Float[Tensor, "B L"], eligible: Bool[Tensor, "B L"], canvas: Canvas) -> Choice:
+        """At least one."""
+        best = canvas.column == scores.masked_fill(~eligible, NEVER).argmax(1, keepdim=True)
+        return Choice(eligible & ((scores >= self.bar) | best))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Factor(Pick):
+    """In falling order, the first always, then on while c(n) >= 1 - factor / (n + 1) (Fast-dLLM's dynamic rule)."""
+
+    factor: float
+
+    def __call__(self, scores: Float[Tensor, "B L"], eligible: Bool[Tensor, "B L"], canvas: Canvas) -> Choice:
+        """At least one."""
+        ordered = scores.masked_fill(~eligible, NEVER).sort(dim=1, descending=True, stable=True).values
+        rank = torch.arange(1, scores.shape[1] + 1, device=scores.device)
+        passes = ordered >= 1 - self.factor / (rank + 1)
+        passes[:, 0] = True
+        return _best(scores, eligible, passes.long().cumprod(1).sum(1))
+
+
+@dataclass(frozen=True, kw_only=True)
+class EntropyBound(Pick):
+    """The largest set of least entropy whose entropies sum, without the largest, to at most gamma nats.
+
+    EB-sampler (Ben-Hamu et al. 2025, arXiv 2505.24857); scores must be negative entropies.
+    """
+
+    gamma: float
+
+    def __call__(self, scores: Float[Tensor, "B L"], eligible: Bool[Tensor, "B L"], canvas: Canvas) -> Choice:
+        """At least one."""
+        ordered = -scores.masked_fill(~eligible, NEVER).sort(dim=1, descending=True, stable=True).values
+        return _best(scores, eligible, 1 + (ordered.cumsum(1) <= self.gamma).sum(1))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Above(Pick):
+    """All above the bar, perhaps none."""
+
+    bar: float = 0.0
+
+    def __call__(self, scores: Float[Tensor, "B L"], eligible: Bool[Tensor, "B L"], canvas: Canvas) -> Choice:
+        """Possibly none."""
+        return Choice(eligible & (scores > self.bar))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Below(Pick):
+    """All below the bar, perhaps none."""
+
+    bar: float
+
+    def __call__(self, scores: Float[Tensor, "B L"], eligible: Bool[Tensor, "B L"], canvas: Canvas) -> Choice:
+        """Possibly none."""
+        return Choice(eligible & (scores < self.bar))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Opening(Pick):
+    """Each mask opens with (alpha_s - (1 - sigma) alpha_t) / (1 - alpha_t); scores must be uniform numbers (Chance).
+
+    eta = 0 is ancestral sampling; above 0 it is ReMDM's reverse step with the capped schedule
+    sigma = min(eta, (1 - alpha_s) / alpha_t) (Wang et al. 2025, arXiv 2503.00307), paired with Closing.
+    """
+
+    steps: int
+    eta: float = 0.0
+    schedule: Schedule = field(default_factory=Linear)
+
+    def __post_init__(self) -> None:
+        if self.steps < 1:
+            raise ValueError(f"steps={self.steps} is not positive: decoding needs at least one forward")
+        if not 0 <= self.eta <= 1:
+            raise ValueError(f"eta={self.eta} is outside [0, 1]: it is a probability")
+
+    def __call__(self, scores: Float[Tensor, "B L"], eligible: Bool[Tensor, "B L"], canvas: Canvas) -> Choice:
+        """Possibly none; all that are left in the last step."""
+        chance = self.chances()[0].to(scores.device)[canvas.step.clamp_max(self.steps - 1)]
+        return Choice(eligible & (scores < chance[:, None]))
+
+    def chances(self) -> tuple[Float[Tensor, " steps"], Float[Tensor, " steps"]]:
+        """For every step the probability that a mask opens, and that a token is masked again."""
+        t = times(self.steps).double()
+        before, after = self.schedule.alpha(t[:-1]), self.schedule.alpha(t[1:])
+        sigma = ((1 - after) / before.clamp_min(1e-12)).clamp_max(self.eta)  # 0/0 where one step does it all
+        sigma[-1] = 0.0  # a schedule may end a rounding error below 1
+        opens = (after - (1 - sigma) * before) / (1 - before)
+        opens[-1] = 1.0
+        return opens, sigma
+
+
+@dataclass(frozen=True, kw_only=True)
+class Closing(Opening):
+    """Each token is masked again with sigma: the other half of ReMDM's step."""
+
+    def __call__(self, scores: Float[Tensor, "B L"], eligible: Bool[Tensor, "B L"], canvas: Canvas) -> Choice:
+        """Possibly none; none in the last step."""
+        chance = self.chances()[1].to(scores.device)[canvas.step.clamp_max(self.steps - 1)]
+        return Choice(eligible & (scores < chance[:, None]))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Coin(Pick):
+    """Independent coins; the scores are their logits (the Bernoulli policy of Jazbec et al. 2025)."""
+
+    salt: int = 3
+
+    def __call__(self, scores: Float[Tensor, "B L"], eligible: Bool[Tensor, "B L"], canvas: Canvas) -> Choice:
+        """Possibly none."""
+        return Choice(eligible & (canvas.uniform(self.salt) < scores.sigmoid()))
+
+    def log_prob(
+        self, scores: Float[Tensor, "B L"], eligible: Bool[Tensor, "B L"], choice: Choice
+    ) -> Float[Tensor, " B"]:
+        """Sum of log-sigmoids over the eligible columns."""
+        loss = F.binary_cross_entropy_with_logits(scores, choice.chosen.to(scores), reduction="none")
+        return -loss.masked_fill(~eligible, 0.0).sum(1)
+
+
+@dataclass(frozen=True, kw_only=True)
+class PlackettLuce(Pick):
+    """A first column from softmax(scores), then more without replacement until STOP, whose score is `stop`.
+
+    Dynamic Plackett-Luce sampling of Jazbec et al. 2025 (arXiv 2512.09106, appendix E): never an empty step.
+    """
+
+    stop: float = 0.0
+    salt: int = 5
+
+    def __call__(self, scores: Float[Tensor, "B L"], eligible: Bool[Tensor, "B L"], canvas: Canvas) -> Choice:
+        """At least one, in the order drawn."""
+        scores = scores.masked_fill(~eligible, NEVER)
+        first = canvas.column == (scores + noise.gumbel(canvas.uniform(self.salt))).argmax(1, keepdim=True)
+        # New noise for the rest: given the first, the old numbers are no longer free.
+        keys = scores + noise.gumbel(canvas.uniform(self.salt + 1))
+        ends = torch.full_like(canvas.seed, -1)
+        end = self.stop + noise.gumbel(noise.uniform(canvas.seed, canvas.nfe, self.salt + 1, ends))
+        chosen = eligible & (first | (keys > end[:, None]))
+        rank = keys.masked_fill(first, float("inf")).argsort(dim=1, descending=True, stable=True).argsort(dim=1)
+        return Choice(chosen, rank.masked_fill(~chosen, -1))
+
+    def log_prob(
+        self, scores: Float[Tensor, "B L"], eligible: Bool[Tensor, "B L"], choice: Choice
+    ) -> Float[Tensor, " B"]:
+        """The log-probability of the ordered sequence, STOP included; 0 for rows without eligible columns."""
+        assert choice.order is not None
+        chosen, low = choice.chosen, torch.finfo(scores.dtype).min / 4  # finite: -inf would make gradients NaN
+        rest = scores.masked_fill(~eligible | chosen, low).logsumexp(1, keepdim=True)
+        places = choice.order.masked_fill(~chosen, scores.shape[1]).argsort(dim=1, stable=True)
+        drawn = scores.masked_fill(~chosen, low).gather(1, places)
+        left = torch.logaddexp(drawn.flip(1).logcumsumexp(1).flip(1), rest)
+        stop = torch.full_like(rest, self.stop)
+        left = torch.cat([left[:, :1], torch.logaddexp(left[:, 1:], stop)], 1)
+        terms = (drawn - left).masked_fill(~chosen.gather(1, places), 0.0).sum(1)
+        return (terms + (stop - torch.logaddexp(stop, rest))[:, 0]) * eligible.any(1)

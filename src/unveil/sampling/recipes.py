@@ -1,0 +1,154 @@
+"""One function a paper. Each takes the number of new tokens and returns a Sampler; defaults are one token a forward.
+
+`steps` is the total over all blocks, as in the published codes; `block=None` is one block of everything.
+"""
+
+from unveil.sampling.blocks import Blocks
+from unveil.sampling.picks import Closing, EntropyBound, Factor, Opening, Pick, Quota, Scheduled, Threshold
+from unveil.sampling.propose import Propose
+from unveil.sampling.refresh import DualCache, NoCache, PrefixCache, Refresh
+from unveil.sampling.sampler import Sampler, Select
+from unveil.sampling.scores import Certainty, Chance, Confidence, EndsLast, Margin, Noisy, Score
+
+
+def llada(
+    new_tokens: int,
+    *,
+    steps: int | None = None,
+    block: int | None = None,
+    remasking: str = "low_confidence",
+    temperature: float = 0.0,
+    forbid_eos: bool = False,
+    ends_last: bool = False,
+) -> Sampler:
+    """LLaDA (Nie et al. 2025, arXiv 2502.09992): a fixed number of tokens a step, the most confident or random ones.
+
+    `forbid_eos` and `ends_last` are its `logits_eos_inf` and `confidence_eos_eot_inf`.
+    """
+    scores: dict[str, Score] = {"low_confidence": Confidence(), "random": Chance()}
+    score = scores[_among("remasking", remasking, scores)]
+    return Sampler(
+        blocks=Blocks(size=block),
+        propose=Propose(temperature=temperature, forbid_eos=forbid_eos),
+        unmask=Select(score=EndsLast(score=score) if ends_last else score, pick=_quota(new_tokens, steps, block)),
+    )
+
+
+def dream(
+    new_tokens: int,
+    *,
+    steps: int | None = None,
+    alg: str = "maskgit_plus",
+    alg_temp: float = 0.0,
+    temperature: float = 0.0,
+    top_p: float = 1.0,
+    top_k: int = 50,
+    eps: float = 1e-3,
+) -> Sampler:
+    """Dream (Ye et al. 2025, arXiv 2508.15487): its schedule over one block; `alg` as in its diffusion_generate.
+
+    `alg_temp` above 0 draws the columns instead of taking the best. The published code inherits top_k = 50 from
+    transformers' generation defaults, and it changes confidences even in greedy decoding; 0 turns it off.
+    """
+    steps = _steps(new_tokens, steps, None)
+    pick: Pick = Scheduled(steps=steps, end=eps)
+    scores: dict[str, Score] = {"maskgit_plus": Confidence(), "topk_margin": Margin(), "entropy": Certainty()}
+    score = scores[_among("alg", alg, scores)]
+    return Sampler(
+        propose=Propose(temperature=temperature, top_p=top_p, top_k=top_k, tempered=True),
+        unmask=Select(score=Noisy(score=score, temperature=alg_temp) if alg_temp else score, pick=pick),
+    )
+
+
+def fast_dllm(
+    new_tokens: int,
+    *,
+    threshold: float | None = None,
+    factor: float | None = None,
+    block: int | None = None,
+    steps: int | None = None,
+    cache: str = "none",
+    temperature: float = 0.0,
+) -> Sampler:
+    """Fast-dLLM (Wu et al. 2025, arXiv 2505.22618): all tokens above a threshold, or its factor rule, and its caches.
+
+    With `steps` it opens LLaDA's quota instead. Give at most one of threshold (default 0.9), factor and steps.
+    """
+    rules = {"threshold": threshold, "factor": factor, "steps": steps}
+    given = [name for name, value in rules.items() if value is not None]
+    if len(given) > 1:
+        raise ValueError(f"{' and '.join(given)} exclude each other: give one of threshold, factor, steps")
+    plans: dict[str, Refresh] = {"none": NoCache(), "prefix": PrefixCache(), "dual": DualCache()}
+    pick: Pick = Threshold(bar=0.9 if threshold is None else threshold)
+    if factor is not None:
+        pick = Factor(factor=factor)
+    if steps is not None:
+        pick = _quota(new_tokens, steps, block)
+    return Sampler(
+        blocks=Blocks(size=block),
+        refresh=plans[_among("cache", cache, plans)],
+        propose=Propose(temperature=temperature),
+        unmask=Select(pick=pick),
+    )
+
+
+def eb_sampler(
+    new_tokens: int, *, gamma: float = 0.1, block: int | None = None, temperature: float = 0.0
+) -> Sampler:
+    """EB-sampler (Ben-Hamu et al. 2025, arXiv 2505.24857): as many tokens as an entropy budget of gamma nats allows."""
+    return Sampler(
+        blocks=Blocks(size=block),
+        propose=Propose(temperature=temperature),
+        unmask=Select(score=Certainty(), pick=EntropyBound(gamma=gamma)),
+    )
+
+
+def remdm(
+    new_tokens: int,
+    *,
+    steps: int | None = None,
+    eta: float = 0.02,
+    temperature: float = 1.0,
+    top_p: float = 1.0,
+) -> Sampler:
+    """ReMDM (Wang et al. 2025, arXiv 2503.00307), capped schedule: tokens are masked again with at most eta a step."""
+    steps = _steps(new_tokens, steps, None)
+    return Sampler(
+        blocks=Blocks(min_steps=steps),
+        propose=Propose(temperature=temperature, top_p=top_p),
+        unmask=Select(score=Chance(), pick=Opening(steps=steps, eta=eta)),
+        remask=Select(score=Chance(), pick=Closing(steps=steps, eta=eta)),
+    )
+
+
+RECIPES = {recipe.__name__: recipe for recipe in (llada, dream, fast_dllm, eb_sampler, remdm)}
+
+
+def _among(name: str, value: str, legal: object) -> str:
+    assert isinstance(legal, dict)
+    if value not in legal:
+        raise ValueError(f"{name}={value!r} is unknown: choose one of {', '.join(legal)}")
+    return value
+
+
+def _steps(new_tokens: int, steps: int | None, block: int | None) -> int:
+    """Forwards per block, from a total over all blocks."""
+    if new_tokens < 1:
+        raise ValueError(f"new_tokens={new_tokens} is not positive: ask for at least 1")
+    if block is not None and block < 1:
+        raise ValueError(f"block={block} is not positive: give at least 1, or leave it out for one block")
+    size = new_tokens if block is None else min(block, new_tokens)
+    blocks = -(-new_tokens // size)
+    if steps is None:
+        return size
+    if steps < 1 or steps % blocks or steps // blocks > size:
+        legal = f"a multiple of {blocks} from {blocks} to {blocks * size}" if blocks > 1 else f"from 1 to {size}"
+        raise ValueError(
+            f"steps={steps} does not fit {new_tokens} new tokens in {blocks} block(s) of {size}: "
+            f"it is the total over all blocks and must be {legal}"
+        )
+    return steps // blocks
+
+
+def _quota(new_tokens: int, steps: int | None, block: int | None) -> Quota:
+    return Quota(steps=_steps(new_tokens, steps, block))
