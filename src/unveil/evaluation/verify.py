@@ -1,0 +1,185 @@
+"""Compare a checkpoint folder with recorded outputs of the published code: logits, tokens and forwards.
+
+A folder of this kind holds config.json, weights, forward.safetensors (input_ids, and logits or logits_shifted) and
+*decodes.json with traces (sampler, settings, prompt, tokens, nfe).
+"""
+
+import json
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file
+
+from unveil.canvas import Canvas
+from unveil.models.checkpoint import load_checkpoint, read_json
+from unveil.models.denoiser import Denoiser, Want
+from unveil.models.guidance import Guided
+from unveil.models.transformer import Transformer
+from unveil.sampling import recipes
+from unveil.sampling.sampler import Sampler
+
+TOLERANCE = 1e-4  # largest logit difference in float32
+
+
+class Row(NamedTuple):
+    """One line of the report: all recorded decodes of a sampler with the same settings, or the forward."""
+
+    sampler: str
+    settings: str
+    num: int
+    tokens_equal: int
+    forwards_equal: int
+    logit_difference: float | None
+    ok: bool
+
+
+@dataclass(frozen=True, kw_only=True)
+class Report:
+    """What was compared and what could not be."""
+
+    rows: list[Row]
+    skipped: list[str]
+
+    @property
+    def ok(self) -> bool:
+        """Something was compared, and all of it agrees."""
+        return bool(self.rows) and all(row.ok for row in self.rows)
+
+
+def verify(folder: Path, on_case: Callable[[int, int], None] | None = None) -> Report:
+    """Run everything recorded in `folder` that has a counterpart here, in float32 on the CPU.
+
+    Raises ValueError for a folder without recordings, broken recordings, or a checkpoint that does not load.
+    """
+    model = load_checkpoint(folder, dtype=torch.float32)
+    traces = _traces(folder)
+    if not traces and not (folder / "forward.safetensors").is_file():
+        raise ValueError(f"{folder} has nothing recorded: expected forward.safetensors or *decodes.json in it")
+    rows = _forward(folder, model)
+    skipped: dict[str, int] = {}
+    groups: dict[tuple[str, str], list[tuple[bool, bool]]] = {}
+    for number, trace in enumerate(traces):
+        name, settings = trace["sampler"], trace["settings"]
+        plan = plan_of(name, settings, len(trace["tokens"]))
+        if isinstance(plan, str):
+            skipped[plan] = skipped.get(plan, 0) + 1
+        else:
+            groups.setdefault((name, _short(settings)), []).append(_compare(model, plan, trace))
+        if on_case is not None:
+            on_case(number + 1, len(traces))
+    for (name, text), results in groups.items():
+        tokens, forwards = sum(t for t, _ in results), sum(f for _, f in results)
+        agree = tokens == forwards == len(results)
+        rows.append(Row(name, text, len(results), tokens, forwards, None, agree))
+    return Report(rows=rows, skipped=[f"{reason} ({count} decodes)" for reason, count in skipped.items()])
+
+
+class Plan(NamedTuple):
+    """A recorded decode in our terms."""
+
+    sampler: Sampler
+    guidance: float
+
+
+def plan_of(name: str, settings: dict[str, Any], new_tokens: int) -> Plan | str:
+    """The sampler that a recorded decode names, or the reason why there is none."""
+    left = {key: value for key, value in settings.items() if value is not None}
+    if left.pop("temperature", 0.0):
+        return f"{name}: drawn at a temperature, from noise that is not recorded"
+    readers = {"llada": _llada, "dream": _dream, "fast": _fast, "fast_prefix": _fast, "fast_dual": _fast}
+    if name not in readers:
+        return f"{name}: no such sampler here"
+    left = {key: value for key, value in left.items() if key not in ("gen_length", "max_new_tokens")}
+    try:
+        plan = readers[name](name, left, new_tokens)
+    except ValueError as error:
+        return f"{name}: {error}"
+    if isinstance(plan, Plan) and left:
+        return f"{name}: unknown settings {', '.join(sorted(left))}"
+    return plan
+
+
+def _llada(name: str, left: dict[str, Any], new_tokens: int) -> Plan | str:
+    if left.get("remasking") == "random":
+        return f"{name}: random unmasking, from noise that is not recorded"
+    if left.pop("logits_eos_inf", False) or left.pop("confidence_eos_eot_inf", False):
+        return f"{name}: its EOS switches"
+    guidance = float(left.pop("cfg_scale", 0.0))
+    return Plan(
+        recipes.llada(
+            new_tokens,
+            steps=left.pop("steps", None),
+            block=left.pop("block_length", None),
+            remasking=left.pop("remasking", "low_confidence"),
+        ),
+        guidance,
+    )
+
+
+def _fast(name: str, left: dict[str, Any], new_tokens: int) -> Plan | str:
+    left.pop("remasking", None)
+    threshold, factor, steps = left.pop("threshold", None), left.pop("factor", None), left.pop("steps", None)
+    sampler = recipes.fast_dllm(
+        new_tokens,
+        threshold=threshold,
+        factor=factor,
+        steps=steps if threshold is None and factor is None else None,
+        block=left.pop("block_length", None),
+        cache={"fast": "none", "fast_prefix": "prefix", "fast_dual": "dual"}[name],
+    )
+    return Plan(sampler, 0.0)
+
+
+def _dream(name: str, left: dict[str, Any], new_tokens: int) -> Plan | str:
+    if left.pop("alg_temp", 0.0) or left.get("alg") == "origin":
+        return f"{name}: positions drawn, from noise that is not recorded"
+    given = {ours: left.pop(ours) for ours in ("steps", "alg", "eps", "top_p", "top_k") if ours in left}
+    return Plan(recipes.dream(new_tokens, **given), 0.0)
+
+
+def _compare(model: Transformer, plan: Plan, trace: dict[str, Any]) -> tuple[bool, bool]:
+    canvas = Canvas.blank([trace["prompt"]], len(trace["tokens"]), mask_id=model.mask_id)
+    denoiser: Denoiser = Guided(inner=model, scale=plan.guidance) if plan.guidance else model
+    done = plan.sampler.decode(denoiser, canvas)
+    return done.answer(0) == trace["tokens"], int(done.nfe) == trace["nfe"]
+
+
+def _forward(folder: Path, model: Transformer) -> list[Row]:
+    path = folder / "forward.safetensors"
+    if not path.is_file():
+        return []
+    try:
+        recorded = load_file(path)
+    except SafetensorError as error:
+        raise ValueError(f"{path} is not a whole safetensors file ({error}): download it again") from None
+    name = "logits_shifted" if "logits_shifted" in recorded else "logits"
+    if "input_ids" not in recorded or name not in recorded:
+        raise ValueError(f"{path} lacks input_ids or logits: it is no recorded forward")
+    ids, expected = recorded["input_ids"], recorded[name]
+    ends = torch.full((len(ids),), ids.shape[1])
+    canvas = Canvas.corrupt(ids, ids == model.mask_id, start=ends * 0, end=ends, mask_id=model.mask_id)
+    want = Want(proposals=False, logits=True)
+    logits = model(canvas, canvas.inside, canvas.inside, None, want).logits
+    assert logits is not None
+    difference = float((logits.view_as(expected) - expected).abs().max())
+    agree = difference <= TOLERANCE
+    return [Row("forward", f"{len(ids)} rows of {ids.shape[1]} columns", len(ids), 0, 0, difference, agree)]
+
+
+def _traces(folder: Path) -> list[dict[str, Any]]:
+    traces = []
+    for path in sorted(folder.glob("*decodes*.json")):
+        for number, trace in enumerate(read_json(path).get("traces", [])):
+            missing = {"sampler", "settings", "prompt", "tokens", "nfe"} - set(trace)
+            if missing:
+                raise ValueError(f"{path}, trace {number} lacks {', '.join(sorted(missing))}: it is no recorded decode")
+            traces.append(trace)
+    return traces
+
+
+def _short(settings: dict[str, Any]) -> str:
+    return " ".join(f"{key}={json.dumps(value)}" for key, value in settings.items())

@@ -1,0 +1,1 @@
+"""Floor 3: objectives, (denoiser, batch, seed) -> loss."""

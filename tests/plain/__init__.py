@@ -1,0 +1,1 @@
+"""Plainly written loops: what our samplers must equal."""
