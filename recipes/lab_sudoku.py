@@ -65,6 +65,25 @@ def validate(model: torch.nn.Module) -> dict[str, float]:
     return {"score": float(np.mean(right))}
 
 
+def describe(folder: Path) -> None:
+    """Write what stands beside the weights; the score is that of the stored bfloat16 file, read as float32."""
+    stored = load_checkpoint(folder, dtype=torch.float32)
+    TOKENIZER.save(folder / "tokenizer.json")
+    names = {"eos_token": "[EOS]", "pad_token": "[EOS]", "mask_token": "[MASK]"}
+    write_json(folder / "tokenizer_config.json", {"tokenizer_class": "PreTrainedTokenizerFast", **names})
+    write_json(folder / "generation_config.json", {"max_new_tokens": Sudoku.num_masks})
+    card = {
+        "task": "sudoku",
+        "parameters": sum(x.numel() for x in stored.parameters()),
+        "recipe": "recipes/lab_sudoku.py",
+        "seed": TRAINING.seed,
+        "accuracy": validate(stored)["score"],
+        "measured": "512 validation puzzles with 4 to 6 givens, llada, 19 masks, 19 forwards, one block",
+    }
+    write_json(folder / "card.json", card)
+    print(card)
+
+
 def main() -> None:
     """Run the recipe."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -79,13 +98,9 @@ def main() -> None:
     def keep(model: torch.nn.Module) -> None:
         assert isinstance(model, Transformer)
         save_checkpoint(model, best, LLADA, dtype=torch.bfloat16)
-        TOKENIZER.save(best / "tokenizer.json")
-        write_json(best / "generation_config.json", {"max_new_tokens": Sudoku.num_masks})
 
-    train(
-        model, MaskedDiffusion(), batch, TRAINING, out=args.out, validate=validate, keep=keep, resume=args.resume
-    )
-    print(validate(load_checkpoint(best, dtype=torch.float32)))
+    train(model, MaskedDiffusion(), batch, TRAINING, out=args.out, validate=validate, keep=keep, resume=args.resume)
+    describe(best)
 
 
 if __name__ == "__main__":
