@@ -6,13 +6,22 @@ import typer
 # verb -> its arguments (in order) and its options. "" is the program itself.
 SURFACE: dict[str, list[str]] = {
     "": ["--version"],
-    "bench": [],
-    "decode": ["model", "prompts", "--infill", "--sampler", "--seed", "--watch"],
-    "demo": ["--out"],
-    "evaluate": ["model", "--batch", "--data", "--json", "--limit", "--sampler", "--seed", "--task"],
+    "bench": [
+        "model", "--batch", "--device", "--dtype", "--json", "--new-tokens", "--prompt-tokens", "--repeat",
+        "--revision", "--sampler", "--seed", "--threads",
+    ],
+    "decode": [
+        "model", "prompts", "--batch", "--delay", "--device", "--dtype", "--guidance", "--infill", "--new-tokens",
+        "--revision", "--sampler", "--seed", "--threads", "--trace", "--watch",
+    ],
+    "demo": ["--out", "--puzzles", "--threads"],
+    "evaluate": [
+        "model", "--batch", "--data", "--device", "--dtype", "--guidance", "--json", "--limit", "--revision",
+        "--sampler", "--seed", "--task", "--threads",
+    ],
     "models": [],
     "verify": ["folder"],
-}
+}  # fmt: skip
 
 
 def verbs(command: Any, name: str = "") -> dict[str, Any]:

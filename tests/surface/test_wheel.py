@@ -18,7 +18,8 @@ SNIPPET = """
 import unveil
 print(unveil.__file__)
 model = unveil.load("lab-sudoku")
-print(model.decode("1000\\n0002\\n0300\\n0040"))
+answer = model.decode(["1000\\n0002\\n4003\\n0000\\n=\\n"])[0]
+assert answer.complete and len(answer.text) == 19, answer
 """
 
 

@@ -1,0 +1,189 @@
+"""unveil decode: prompts or a template in, text out."""
+
+import time
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from unveil.cli import options
+from unveil.cli.load import check_samplers, load_model
+from unveil.cli.show import check_output, err, out, plain
+
+if TYPE_CHECKING:
+    from unveil.canvas import Canvas
+    from unveil.sampling.model import Model
+    from unveil.sampling.sampler import Step
+
+
+Prompts = Annotated[
+    list[str] | None,
+    typer.Argument(
+        metavar="[PROMPT]...",
+        help=r"Texts to continue. The two characters \n stand for a line break; - reads one prompt from standard "
+        "input, as it is.",
+        show_default=False,
+    ),
+]
+Infill = Annotated[
+    str | None,
+    typer.Option(
+        "--infill",
+        metavar="TEXT",
+        help=r"Fill the holes of this text instead: \[MASK] is one token, \[MASK:5] five. \n and - as for prompts.",
+        show_default=False,
+    ),
+]
+Watch = Annotated[bool, typer.Option("--watch", help="Show the canvas while it fills, one prompt after the other.")]
+Delay = Annotated[float, typer.Option("--delay", min=0, help="Seconds for each forward under --watch.")]
+Trace = Annotated[
+    Path | None,
+    typer.Option(
+        "--trace",
+        metavar="FILE",
+        help="Save every canvas of the decode there (unveil.Trajectory.load reads it). Takes one prompt.",
+        show_default=False,
+    ),
+]
+
+
+def decode(
+    model: options.ModelName,
+    prompts: Prompts = None,
+    infill: Infill = None,
+    sampler: options.OneSampler = "llada",
+    new_tokens: options.NewTokens = None,
+    guidance: options.Guidance = 0.0,
+    seed: options.Seed = 0,
+    batch: options.Batch = 16,
+    watch: Watch = False,
+    delay: Delay = 0.15,
+    trace: Trace = None,
+    threads: options.Threads = None,
+    device: options.Device = None,
+    dtype: options.Dtype = None,
+    revision: options.Revision = None,
+) -> None:
+    """Continue prompts, or fill the holes of a text, with any published sampler.
+
+    Answers go to standard output, remarks (forwards, seconds) to standard error.
+
+    \b
+    Example: unveil decode lab-sudoku "1000\\n0002\\n4003\\n0000\\n=\\n" --watch
+    Example: unveil decode lab-sudoku --infill "1000\\n0002\\n4003\\n0000\\n=\\n1\\[MASK:17]1"
+
+    \b
+    The samplers and their settings (steps is the total over all blocks):
+    llada       steps, block, remasking (low_confidence, random),
+                temperature, forbid_eos, ends_last
+    dream       steps, alg (maskgit_plus, topk_margin, entropy),
+                alg_temp, temperature, top_p, top_k, eps
+    fast_dllm   threshold or factor or steps, block, temperature,
+                cache (none, prefix, dual)
+    eb_sampler  gamma, block, temperature
+    remdm       steps, eta, temperature, top_p
+    """
+    texts = texts_of(prompts or [], infill)
+    if infill is not None and new_tokens is not None:
+        raise ValueError("--new-tokens has no meaning with --infill: the holes say how many tokens are wanted")
+    if trace is not None and len(texts) > 1:
+        raise ValueError(f"--trace records one prompt and there are {len(texts)}: give one")
+    check_output(trace)
+    check_samplers([sampler])
+    loaded = load_model(model, threads=threads, device=device, dtype=dtype, revision=revision)
+    rows = rows_of(loaded, texts, new_tokens, seed) if infill is None else [loaded.template(texts[0], seed=seed)]
+    steps: list[Step] = []
+    for group in [[row] for row in rows] if watch else [rows]:
+        see = [steps.append] if trace is not None else []
+        if watch:
+            _watch(loaded, group[0], sampler, guidance, delay, see)
+            continue
+        for row, seconds in finished(loaded, group, sampler, batch, guidance, see):
+            text = loaded.answer(row).text if infill is None else whole(loaded, row)
+            out().print(plain(text), soft_wrap=True)
+            remark(row, seconds)
+    if trace is not None:
+        _save(trace, steps, loaded.sampler(sampler, rows[0]))
+
+
+def texts_of(prompts: Sequence[str], infill: str | None) -> list[str]:
+    r"""The texts as meant: \n is a line break, - is standard input. ValueError for none and for empty ones."""
+    if infill is not None and prompts:
+        raise ValueError("--infill and prompts exclude each other: a template holds its own context")
+    given = list(prompts) if infill is None else [infill]
+    if not given:
+        raise ValueError("no prompt: give at least one, - to read standard input, or --infill TEXT")
+    if given.count("-") > 1:
+        raise ValueError("- stands for standard input, which can be read only once: give it once")
+    texts = [typer.get_text_stream("stdin").read() if text == "-" else text.replace("\\n", "\n") for text in given]
+    for number, text in enumerate(texts, 1):
+        if not text:
+            name = f"prompt {number}" if infill is None else "the template"
+            raise ValueError(f"{name} is empty: write at least one character")
+    return texts
+
+
+def rows_of(model: "Model", texts: Sequence[str], new_tokens: int | None, seed: int) -> "list[Canvas]":
+    """A canvas for each prompt. Errors: as Model.canvas, with the number of the prompt."""
+    rows = []
+    for number, text in enumerate(texts, 1):
+        try:
+            rows.append(model.canvas(text, new_tokens=new_tokens, seed=seed + number - 1))
+        except ValueError as error:
+            fault = str(error)
+            alone = fault.startswith("prompt 0")  # the library saw one prompt only
+            raise ValueError(f"prompt {number}{fault.removeprefix('prompt 0') if alone else ': ' + fault}") from None
+    return rows
+
+
+def finished(
+    model: "Model",
+    rows: "Sequence[Canvas]",
+    sampler: str,
+    batch: int,
+    guidance: float,
+    see: "Sequence[Callable[[Step], None]]",
+) -> "Iterator[tuple[Canvas, float]]":
+    """The finished rows in the order of the prompts, each with the seconds from the start to its end."""
+    waiting: dict[int, tuple[Canvas, float]] = {}
+    began, following = time.perf_counter(), 0
+    for step, ended in model.stream(rows, sampler, batch=batch, guidance=guidance):
+        for look in see:
+            look(step)
+        seconds = time.perf_counter() - began
+        waiting.update({number: (row, seconds) for number, row in ended})
+        while following in waiting:
+            yield waiting.pop(following)
+            following += 1
+
+
+def whole(model: "Model", row: "Canvas") -> str:
+    """The text of all columns, given and filled."""
+    return model.tokenizer.decode(row.tokens[0, : int(row.end[0])].tolist())
+
+
+def remark(row: "Canvas", seconds: float | None) -> None:
+    """One dim line: what the answer cost, and whether it is whole."""
+    nfe, tokens, left = int(row.nfe[0]), int(row.chosen.sum()), int(row.num_undecided[0])
+    line = f"{nfe} forwards, {tokens / max(1, nfe):.2f} tokens per forward"
+    line += "" if seconds is None else f", {seconds:.2f} s"
+    line += f", {left} masks left" if left else ""
+    err().print(line, style="dim")
+
+
+def _watch(
+    model: "Model", row: "Canvas", sampler: str, guidance: float, delay: float, see: "list[Callable[[Step], None]]"
+) -> None:
+    from unveil.cli.watch import Screen
+
+    with Screen.open(model.tokenizer, delay) as screen:
+        ((done, _),) = finished(model, [row], sampler, 1, guidance, [*see, screen.show])
+    remark(done, None)  # its seconds are mostly the delay
+
+
+def _save(trace: Path, steps: "list[Step]", sampler: object) -> None:
+    from unveil.sampling.trajectory import Trajectory
+
+    Trajectory.record(steps, sampler).save(trace)
+    err().print(f"{len(steps) + 1} canvases in {plain(str(trace))}", style="dim", soft_wrap=True)

@@ -1,0 +1,102 @@
+"""unveil demo: a small model solves Sudoku under the published samplers; a table, a plot, and the numbers."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from unveil.cli import options
+from unveil.cli.decode import finished
+from unveil.cli.errors import keeping
+from unveil.cli.evaluate import check_fit, evaluate_each, results_table
+from unveil.cli.load import load_model
+from unveil.cli.show import out, plain
+
+if TYPE_CHECKING:
+    from unveil.sampling.model import Model
+    from unveil.tasks import Problem, Task
+
+MODEL, TASK = "lab-sudoku", "sudoku"
+SEED = 2026  # puzzles of the validation split that no choice during training has seen
+BATCH, DELAY = 64, 0.15
+SAMPLERS = (
+    "llada",
+    "llada:steps=10",
+    "llada:steps=5",
+    "llada:steps=2",
+    "llada:remasking=random",
+    "dream:alg=maskgit_plus",
+    "dream:alg=topk_margin",
+    "dream:alg=entropy",
+    "fast_dllm:threshold=0.99",
+    "fast_dllm:threshold=0.9",
+    "fast_dllm:threshold=0.6",
+    "fast_dllm:factor=1.0",
+    "fast_dllm:threshold=0.9,block=10,cache=dual",
+    "eb_sampler:gamma=0.01",
+    "eb_sampler:gamma=0.1",
+    "eb_sampler:gamma=1.0",
+    "remdm",
+)
+
+Out = Annotated[Path, typer.Option("--out", metavar="DIR", help="Folder for the results; it is made if need be.")]
+Puzzles = Annotated[int, typer.Option("--puzzles", min=1, help="How many puzzles each sampler solves.")]
+
+
+def demo(out_dir: Out = Path("demo"), puzzles: Puzzles = 300, threads: options.Threads = None) -> None:
+    """Watch a small model solve Sudoku, then compare the published samplers on fresh puzzles: table and plot.
+
+    Takes up to three minutes. Interrupted, the same command goes on where it was.
+
+    Example: unveil demo --out demo
+    """
+    from unveil.tasks import task as task_of
+
+    task = task_of(TASK)
+    model = load_model(MODEL, threads=threads)
+    check_fit(SAMPLERS, task)
+    problems = task.generate(puzzles, SEED)
+    items = items_in(out_dir, model.revision, puzzles, SAMPLERS)
+    _one(model, max(problems, key=lambda problem: problem.prompt.count("0")), task)  # the emptiest
+    say(f"{len(SAMPLERS)} samplers on {puzzles} puzzles that training never saw:\n")
+    with keeping(f"What was done is kept in {items[0].parent}. The same command goes on from there."):
+        results = evaluate_each(model, task, problems, SAMPLERS, items, seed=SEED, batch=BATCH)
+        out().print(results_table(results))
+        write(out_dir, [result.to_json() for result in results])
+    say(f"\nAccuracy against forwards: {out_dir / 'frontier.png'}")
+    say(f"The numbers: {out_dir / 'results.json'}")
+    say(f"Every answer: {items[0].parent}")
+    say(f"A row again: unveil evaluate {MODEL} --task {TASK} --limit {puzzles} --seed {SEED} --sampler {SAMPLERS[1]}")
+
+
+def items_in(out_dir: Path, revision: str, puzzles: int, specs: Sequence[str]) -> list[Path]:
+    """A file of items per sampler, in a folder of their own for each model and number of puzzles."""
+    folder = out_dir / f"items-{revision}-{puzzles}"
+    folder.mkdir(parents=True, exist_ok=True)
+    return [folder / f"{spec.replace(':', '-').replace(',', '-')}.jsonl" for spec in specs]
+
+
+def write(out_dir: Path, results: list[dict[str, object]]) -> None:
+    """results.json and frontier.png."""
+    from unveil.evaluation.frontier_plot import plot_frontier
+    from unveil.files import write_json
+
+    write_json(out_dir / "results.json", {"results": results})
+    title = f"{results[0]['model']} on {results[0]['n']} fresh 4x4 Sudoku puzzles"
+    plot_frontier(results, out_dir / "frontier.png", title=title)
+
+
+def say(text: str) -> None:
+    """A line of the demo's own words."""
+    out().print(plain(text), soft_wrap=True)
+
+
+def _one(model: "Model", problem: "Problem", task: "Task") -> None:
+    from unveil.cli.watch import Screen
+
+    say(f"{MODEL} fills the {task.num_masks} masks after one puzzle, one token a forward:\n")
+    row = model.canvas(problem.prompt, new_tokens=task.num_masks)
+    with Screen.open(model.tokenizer, DELAY) as screen:
+        ((done, _),) = finished(model, [row], "llada", 1, 0.0, [screen.show])
+    say("\nRight.\n" if task.correct(problem, model.answer(done).text) else "\nNot a solution: models err.\n")

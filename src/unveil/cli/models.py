@@ -1,0 +1,76 @@
+"""unveil models: what comes with the package."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from unveil.cli.show import out, plain, table
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+
+def models() -> None:
+    """List the models that come with the package.
+
+    Every other verb takes such a name, a folder, or a Hugging Face repository as its MODEL.
+
+    Example: unveil models
+    """
+    from unveil.models.locate import lab_models
+
+    found = lab_models()
+    if not found:
+        out().print("No model comes with this copy of the package; recipes/ trains one.")
+        return
+    out().print(models_table(found))
+    first = next(iter(found))
+    out().print(f"\nTry: unveil demo, or: unveil decode {first} PROMPT --watch", style="dim", soft_wrap=True)
+
+
+def models_table(found: "dict[str, Path]") -> "Table":
+    """A line per model; what its card does not say is '-'."""
+    shown = table("model", "parameters", "size", "<layout", "<trained for", "accuracy", "<recipe")
+    for name, folder in found.items():
+        card = _card(folder)
+        accuracy = card.get("accuracy")
+        shown.add_row(
+            name,
+            _parameters(folder, card),
+            f"{sum(path.stat().st_size for path in folder.glob('*.safetensors')) / 1e6:.1f} MB",
+            plain(_layout(folder)),
+            plain(str(card.get("task", "-"))),
+            f"{accuracy:.1%}" if isinstance(accuracy, int | float) else plain(str(accuracy or "-")),
+            plain(str(card.get("recipe", "-"))),
+        )
+    return shown
+
+
+def _card(folder: "Path") -> dict[str, Any]:
+    from unveil.models.checkpoint import read_json
+
+    return read_json(folder / "card.json") if (folder / "card.json").is_file() else {}
+
+
+def _layout(folder: "Path") -> str:
+    from unveil.models.checkpoint import read_config
+
+    return str(read_config(folder).get("model_type", "-"))
+
+
+def _parameters(folder: "Path", card: dict[str, Any]) -> str:
+    count = card.get("parameters")
+    if not isinstance(count, int | float):
+        count = sum(_num_weights(path) for path in folder.glob("*.safetensors"))
+    return f"{count / 1e6:.2f} M"
+
+
+def _num_weights(path: "Path") -> int:
+    from math import prod
+
+    from safetensors import SafetensorError, safe_open
+
+    try:
+        with safe_open(path, framework="np") as file:
+            return sum(prod(file.get_slice(name).get_shape()) for name in file.keys())
+    except SafetensorError as error:
+        raise ValueError(f"{path} is not a whole safetensors file ({error}): install the package again") from None

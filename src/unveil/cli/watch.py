@@ -1,0 +1,128 @@
+"""The canvas as it fills: masks, tokens as they appear, colour by stage and confidence."""
+
+import time
+from dataclasses import dataclass
+from types import TracebackType
+from typing import TYPE_CHECKING
+
+from unveil.cli.show import out, plain
+
+if TYPE_CHECKING:
+    from rich.console import Console, RenderableType
+    from rich.live import Live
+    from rich.text import Text
+
+    from unveil.canvas import Canvas
+    from unveil.models.tokenizer import Codec
+    from unveil.sampling.sampler import Step
+
+MASK_SIGN, SOFT_SIGN, END_SIGN = "░", "▒", "∎"
+AROUND = 6  # lines of a frame that are not the canvas
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Screen:
+    """Shows the first row of every step, for `delay` seconds each; without a terminal only the last one."""
+
+    tokenizer: "Codec"
+    delay: float
+    console: "Console"
+    live: "Live | None"
+
+    @classmethod
+    def open(cls, tokenizer: "Codec", delay: float) -> "Screen":
+        """A screen on standard output."""
+        from rich.live import Live
+
+        console = out()
+        live = Live(console=console, auto_refresh=False, vertical_overflow="crop") if console.is_terminal else None
+        return cls(tokenizer=tokenizer, delay=delay, console=console, live=live)
+
+    def __enter__(self) -> "Screen":
+        if self.live is not None:
+            self.live.start()
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        if self.live is not None:
+            self.live.stop()
+
+    def show(self, step: "Step") -> None:
+        """One frame; before the first forward also the canvas it starts from."""
+        first = int(step.before.nfe[0]) == 0
+        for canvas in (step.before, step.after) if first else (step.after,):
+            row = canvas.rows(canvas.column[:1])
+            if self.live is not None:
+                self.live.update(self.frame(row), refresh=True)
+                time.sleep(self.delay)
+            elif bool(row.done[0]):
+                self.console.print(self.frame(row))
+
+    def frame(self, canvas: "Canvas") -> "RenderableType":
+        """A one-row canvas with its counter and legend."""
+        from rich.console import Group
+
+        text = self._window(canvas_text(canvas, self.tokenizer))
+        return Group(counter(canvas), "", text, "", legend(soft=canvas.soft_ids.shape[2] > 0))
+
+    def _window(self, text: "Text") -> "Text":
+        """The lines that fit on the terminal: from a little above the first mask on."""
+        from rich.text import Text
+
+        lines = text.wrap(self.console, self.console.width)
+        room = max(1, self.console.height - AROUND)
+        if self.live is None or len(lines) <= room:
+            return text
+        masked = [place for place, line in enumerate(lines) if MASK_SIGN in line.plain or SOFT_SIGN in line.plain]
+        first = max(0, min((masked or [len(lines)])[0] - room // 2, len(lines) - room))
+        return Text("\n").join(lines[first : first + room])
+
+
+def canvas_text(canvas: "Canvas", tokenizer: "Codec") -> "Text":
+    """The columns of a one-row canvas, in order, each in its own style."""
+    from rich.text import Text
+
+    from unveil.canvas import GIVEN, MASK, SOFT, SOFT_MASK
+
+    text = Text()
+    now = int(canvas.nfe[0]) - 1
+    columns = zip(
+        canvas.tokens[0].tolist(), canvas.stage[0].tolist(), canvas.confidence[0].tolist(), canvas.written[0].tolist(),
+        strict=True,
+    )  # fmt: skip
+    for token, stage, confidence, written in list(columns)[: int(canvas.end[0])]:
+        if stage in (MASK, SOFT_MASK):
+            text.append(MASK_SIGN if stage == MASK else SOFT_SIGN, "dim" if stage == MASK else "magenta")
+            continue
+        word = END_SIGN if token in canvas.end_ids else plain(tokenizer.decode([token]))
+        style = colour(confidence) + (" italic" if stage == SOFT else "") + (" reverse" if written == now else "")
+        text.append(word, "dim" if stage == GIVEN else style)
+    return text
+
+
+def colour(confidence: float) -> str:
+    """Red over yellow to green for 0 to 1."""
+    c = min(1.0, max(0.0, confidence))
+    return f"rgb({round(215 * min(1, 2 - 2 * c))},{round(190 * min(1, 2 * c))},60)"
+
+
+def counter(canvas: "Canvas") -> "Text":
+    """Forwards and tokens so far."""
+    from rich.text import Text
+
+    nfe, written = int(canvas.nfe[0]), int(canvas.chosen.sum())
+    rate = f", {written / nfe:.2f} tokens per forward" if nfe else ""
+    return Text(f"forward {nfe}, {written} of {written + int(canvas.num_undecided)} tokens{rate}", "bold")
+
+
+def legend(*, soft: bool) -> "Text":
+    """What the signs and colours mean."""
+    from rich.text import Text
+
+    text = Text.assemble((MASK_SIGN, "dim"), (" mask   ", "dim"))
+    if soft:
+        text.append(f"{SOFT_SIGN} soft mask   ", "magenta")
+    text.append("confidence ", "dim")
+    for tenth in range(0, 11, 2):
+        text.append("■", colour(tenth / 10))
+    return text.append(" low to high   ", "dim").append("written now", "reverse").append("   given", "dim")

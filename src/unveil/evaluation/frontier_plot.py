@@ -1,0 +1,119 @@
+"""The frontier as a picture: accuracy against forwards, one line for each sampler whose grid was walked."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from unveil.files import replacing
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+GRID = ("steps", "threshold", "factor", "gamma", "eta")  # settings that move a sampler along its line
+COLOURS = ("#4477aa", "#ee6677", "#228833", "#ccbb44", "#aa3377", "#66ccee", "#bbbbbb")  # Tol's bright scheme
+MARKERS = "osD^vPX*"
+TICKS = (1, 2, 3, 5, 7, 10, 20, 30, 50, 100, 200, 500, 1000)
+ASIDE = 1.045  # factor between neighbours at the same number of forwards
+
+
+@dataclass(frozen=True, kw_only=True)
+class Point:
+    """One evaluation in the picture."""
+
+    family: str  # the recipe: its colour
+    series: str  # the recipe and what is fixed: its line
+    label: str  # the grid setting, empty for none
+    place: float  # forwards, moved a little aside where points would hide each other
+    accuracy: float  # percent
+    low: float  # percent
+    high: float
+
+
+def plot_frontier(results: Sequence[Mapping[str, Any]], path: Path, *, title: str) -> None:
+    """Write a PNG of results as `Result.to_json` gives them. ValueError for no results; OSError as `replacing`."""
+    if not results:
+        raise ValueError("no results to plot: evaluate at least one sampler")
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(9, 5.6), layout="constrained")
+    FigureCanvasAgg(figure)
+    axes = figure.add_subplot()
+    points = points_of(results)
+    families = list(dict.fromkeys(point.family for point in points))
+    for series in dict.fromkeys(point.series for point in points):
+        line = [point for point in points if point.series == series]
+        family = families.index(line[0].family)
+        _draw(axes, line, COLOURS[family % len(COLOURS)], _marker(points, series), leftward=family % 2 == 0)
+    _dress(axes, points, title)
+    with replacing(path) as temporary:
+        figure.savefig(temporary, format="png", dpi=150)
+
+
+def points_of(results: Sequence[Mapping[str, Any]]) -> list[Point]:
+    """What is drawn of each result, in the order of the results."""
+    seen: list[float] = []
+    points = []
+    for result in results:
+        ahead = sum(abs(result["nfe_mean"] / other - 1) < 0.005 for other in seen)
+        aside = (ahead + 1) // 2 * (1 if ahead % 2 else -1)  # 0, 1, -1, 2, -2, ...
+        points.append(_point(result, aside))
+        seen.append(result["nfe_mean"])
+    return points
+
+
+def _point(result: Mapping[str, Any], aside: int) -> Point:
+    name, _, rest = str(result["sampler"]).partition(":")
+    settings = [item.strip() for item in rest.split(",") if item.strip()]
+    grid = [item for item in settings if item.partition("=")[0] in GRID]
+    fixed = [item for item in settings if item not in grid]
+    rule = [item.partition("=")[0] for item in grid if item.partition("=")[0] in ("threshold", "factor")]
+    return Point(
+        family=name,
+        series=" ".join([name, *rule, *fixed]),
+        label=", ".join(item.partition("=")[2] if rule else item for item in grid),
+        place=result["nfe_mean"] * ASIDE**aside,
+        accuracy=100 * result["accuracy"],
+        low=100 * result["ci_low"],
+        high=100 * result["ci_high"],
+    )
+
+
+def _marker(points: Sequence[Point], series: str) -> str:
+    family = next(point.family for point in points if point.series == series)
+    members = list(dict.fromkeys(point.series for point in points if point.family == family))
+    return MARKERS[members.index(series) % len(MARKERS)]
+
+
+def _draw(axes: "Axes", points: Sequence[Point], colour: str, marker: str, *, leftward: bool) -> None:
+    from matplotlib.patheffects import withStroke
+
+    line = sorted(points, key=lambda point: point.place)
+    error = [[p.accuracy - p.low for p in line], [p.high - p.accuracy for p in line]]
+    axes.errorbar(
+        [p.place for p in line], [p.accuracy for p in line], error, label=line[0].series, color=colour,
+        marker=marker, markersize=6, markerfacecolor="white", markeredgewidth=1.6, linewidth=1.4, elinewidth=0.8,
+        capsize=2, alpha=0.9,
+    )  # fmt: skip
+    for point in line:
+        axes.annotate(
+            point.label, (point.place, point.accuracy), xytext=(-6, 3) if leftward else (6, -9),
+            textcoords="offset points", ha="right" if leftward else "left", fontsize=7, color=colour,
+            path_effects=[withStroke(linewidth=2, foreground="white")],
+        )  # fmt: skip
+
+
+def _dress(axes: "Axes", points: Sequence[Point], title: str) -> None:
+    axes.set_title(title, loc="left", fontsize=11)
+    axes.set_xlabel("forwards per problem (fewer is faster; equal ones are drawn side by side)")
+    axes.set_ylabel("accuracy, % (bars: 95 % interval)")
+    axes.set_xscale("log")
+    widest = max(point.place for point in points)
+    axes.set_xlim(left=0.8 * min(1.0, *(point.place for point in points)), right=1.15 * widest)
+    axes.set_xticks([tick for tick in TICKS if tick <= widest], minor=False)
+    axes.xaxis.set_major_formatter("{x:g}")
+    axes.minorticks_off()
+    axes.grid(alpha=0.25, linewidth=0.6)
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.legend(fontsize=8, frameon=False, loc="center left", bbox_to_anchor=(1.0, 0.5))

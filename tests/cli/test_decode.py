@@ -1,0 +1,98 @@
+"""unveil decode: the same answer however it is asked for."""
+from pathlib import Path
+
+import pytest
+
+import unveil
+from tests.cli.program import PUZZLE, run
+from unveil.models import locate
+from unveil.sampling.trajectory import Trajectory
+
+PROMPT = PUZZLE.replace("\\n", "\n")
+
+
+@pytest.fixture
+def model() -> unveil.Model:
+    return unveil.Model.load("lab-sudoku")
+
+
+def test_it_prints_what_the_library_decodes(model: unveil.Model) -> None:
+    (answer,) = model.decode([PROMPT])
+    told = run("decode", "lab-sudoku", PUZZLE)
+    assert (told.code, told.out) == (0, answer.text + "\n")
+    assert "19 forwards, 1.00 tokens per forward" in told.err and " s\n" in told.err
+
+
+@pytest.mark.parametrize("more", [["--batch", 1], ["--batch", 2], ["--threads", 1], ["--dtype", "float64"]])
+def test_the_way_it_runs_changes_nothing(model: unveil.Model, more: list) -> None:
+    prompts = [PUZZLE, PUZZLE.replace("4", "0"), "1=", PUZZLE.replace("2", "3")]
+    spec = ["--sampler", "fast_dllm:threshold=0.5"]
+    answers = model.decode([prompt.replace("\\n", "\n") for prompt in prompts], spec[1])
+    told = run("decode", "lab-sudoku", *prompts, *spec, *more)
+    assert told.out == "".join(answer.text + "\n" for answer in answers)
+    assert [int(line.split()[0]) for line in told.err.splitlines()] == [answer.nfe for answer in answers]
+
+
+def test_seed_length_and_guidance_reach_the_decode(model: unveil.Model) -> None:
+    spec = "remdm:temperature=2.0"
+    answers = model.decode([PROMPT, PROMPT], spec, new_tokens=8, seed=5, guidance=1.5)
+    settings = ["--sampler", spec, "--new-tokens", 8, "--seed", 5, "--guidance", 1.5]
+    assert run("decode", "lab-sudoku", PUZZLE, PUZZLE, *settings).out == "".join(a.text + "\n" for a in answers)
+    assert answers[0].text != answers[1].text
+
+
+def test_standard_input_is_taken_as_it_is() -> None:
+    assert run("decode", "lab-sudoku", "-", text=PROMPT).out == run("decode", "lab-sudoku", PUZZLE).out
+    assert "cannot write" in run("decode", "lab-sudoku", "-", text=PUZZLE).err  # a backslash is no line break there
+
+
+def test_infilling_keeps_what_is_given() -> None:
+    told = run("decode", "lab-sudoku", "--infill", r"1[MASK:2]4\n[MASK]3=", "--sampler", "llada:steps=4")
+    assert told.code == 0 and len(told.out) == len("1ab4\nc3=\n")
+    assert told.out.startswith("1") and told.out[3:5] == "4\n" and told.out[6:] == "3=\n"
+
+
+def test_a_trace_replays_the_decode(tmp_path: Path, model: unveil.Model) -> None:
+    told = run("decode", "lab-sudoku", PUZZLE, "--trace", tmp_path / "t.safetensors")
+    trace = Trajectory.load(tmp_path / "t.safetensors")
+    assert len(trace) == 19 and "20 canvases" in told.err
+    assert model.answer(trace.canvas(-1)).text + "\n" == told.out
+    assert int(trace.canvas(0).num_undecided) == 19 and "Quota(steps=19" in trace.sampler
+
+
+def test_watch_without_a_terminal_shows_the_last_frame_only(model: unveil.Model) -> None:
+    told = run("decode", "lab-sudoku", PUZZLE, PUZZLE, "--watch", "--delay", 30)
+    (answer,) = model.decode([PROMPT])
+    assert told.out.count("forward 19, 19 of 19 tokens") == told.out.count("forward ") == 2
+    assert PROMPT + answer.text in told.out and "\x1b" not in told.out
+    assert told.err.count("19 forwards, 1.00 tokens per forward\n") == 2
+
+
+def test_masks_that_are_left_are_said(model: unveil.Model, monkeypatch: pytest.MonkeyPatch) -> None:
+    from dataclasses import replace
+
+    monkeypatch.setattr(
+        unveil.Model, "sampler", lambda self, spec, row: replace(unveil.recipes.llada(19), max_steps=7)
+    )
+    assert "12 masks left" in run("decode", "lab-sudoku", PUZZLE).err
+
+
+def test_answers_are_made_harmless(monkeypatch: pytest.MonkeyPatch) -> None:
+    from unveil.models.tokenizer import FileTokenizer
+
+    monkeypatch.setattr(FileTokenizer, "decode", lambda self, ids: "\x1b[2J[red]x[/red] :smile:")
+    told = run("decode", "lab-sudoku", PUZZLE)
+    assert told.out == "\ufffd[2J[red]x[/red] :smile:\n"
+    assert "\x1b" not in run("decode", "lab-sudoku", PUZZLE, "--watch").out
+
+
+def test_long_answers_are_not_broken(monkeypatch: pytest.MonkeyPatch) -> None:
+    from unveil.models.tokenizer import FileTokenizer
+
+    monkeypatch.setattr(FileTokenizer, "decode", lambda self, ids: "word " * 100)
+    assert run("decode", "lab-sudoku", PUZZLE).out == "word " * 100 + "\n"
+
+
+def test_the_shipped_model_solves_the_puzzle_of_the_help(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(locate, "LAB", Path(unveil.__file__).parent / "lab")
+    assert run("decode", "lab-sudoku", PUZZLE).out == "1234\n3412\n4123\n2341\n"

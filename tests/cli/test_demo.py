@@ -1,0 +1,80 @@
+"""unveil demo: animation, table, plot, numbers; what was done is not done again."""
+import json
+from pathlib import Path
+
+import pytest
+
+from tests.cli.program import run, words_of
+from unveil.cli import demo
+from unveil.cli.demo import SAMPLERS, items_in
+from unveil.evaluation import evaluate as evaluation
+from unveil.files import read_jsonl
+
+
+def test_everything_is_written_and_said(tmp_path: Path) -> None:
+    told = run("demo", "--out", tmp_path / "out", "--puzzles", 2)
+    assert told.code == 0, told.err
+    assert "19 of 19 tokens" in told.out and "Not a solution" in told.out
+    results = json.loads((tmp_path / "out" / "results.json").read_text())["results"]
+    assert [result["sampler"] for result in results] == list(SAMPLERS)
+    assert all(result["n"] == 2 and result["task"] == "sudoku" for result in results)
+    assert (tmp_path / "out" / "frontier.png").read_bytes().startswith(b"\x89PNG")
+    (items,) = (tmp_path / "out").glob("items-*")
+    assert len(list(items.iterdir())) == len(SAMPLERS)
+    assert all(len(read_jsonl(path)) == 2 for path in items.iterdir())
+    assert all(str(tmp_path / "out" / name) in told.out for name in ("frontier.png", "results.json", items.name))
+
+
+@pytest.fixture
+def few(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Three samplers are enough where it is not about which."""
+    monkeypatch.setattr(demo, "SAMPLERS", SAMPLERS[:3])
+
+
+def test_the_line_it_offers_gives_the_row_again(few: None, tmp_path: Path) -> None:
+    told = run("demo", "--out", tmp_path, "--puzzles", 3)
+    offered = told.out.partition("A row again: unveil ")[2].split()
+    assert run(*offered, "--json", tmp_path / "again.json").code == 0
+    again = json.loads((tmp_path / "again.json").read_text())
+    rows = json.loads((tmp_path / "results.json").read_text())["results"]
+    (row,) = (row for row in rows if row["sampler"] == again["sampler"])
+    timed = {"seconds", "tokens_per_second", "batch"}
+    assert {k: v for k, v in row.items() if k not in timed} == {k: v for k, v in again.items() if k not in timed}
+
+
+def test_interrupted_it_goes_on(few: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    append, written = evaluation.append_line, []
+
+    def counting(path: Path, text: str) -> None:
+        if len(written) == 5:
+            raise KeyboardInterrupt
+        append(path, text)
+        written.append(path)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(evaluation, "append_line", counting)
+        told = run("demo", "--out", tmp_path, "--puzzles", 2)
+    assert told.code == 130 and "What was done is kept in" in told.err
+    written.clear()
+    with monkeypatch.context() as patch:
+        patch.setattr(evaluation, "append_line", lambda path, text: (append(path, text), written.append(path)))
+        assert run("demo", "--out", tmp_path, "--puzzles", 2).code == 0
+    assert len(written) == 2 * 3 - 5
+
+
+def test_other_settings_do_not_collide(tmp_path: Path) -> None:
+    runs = [("abc", 1), ("abc", 2), ("def", 1), ("def", 2)]
+    files = [path for revision, puzzles in runs for path in items_in(tmp_path, revision, puzzles, SAMPLERS)]
+    assert len(set(files)) == 4 * len(SAMPLERS) and all(path.parent.is_dir() for path in files)
+
+
+def test_at_least_eight_samplers_of_every_recipe() -> None:
+    names = [spec.partition(":")[0] for spec in SAMPLERS]
+    assert len(SAMPLERS) >= 8 and set(names) == {"llada", "dream", "fast_dllm", "eb_sampler", "remdm"}
+    assert any("cache=dual" in spec for spec in SAMPLERS)
+
+
+def test_an_output_that_cannot_be_is_said(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    told = run("demo", "--out", tmp_path / "file" / "out", "--puzzles", 1)
+    assert told.code == 2 and "Not a directory" in words_of(told.err)

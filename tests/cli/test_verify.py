@@ -1,0 +1,90 @@
+"""unveil verify: its table, its summary and its exit code."""
+import json
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import save_file
+
+from tests.cli.program import run, words_of
+from unveil.canvas import Canvas
+from unveil.cli.verify import summary
+from unveil.evaluation.verify import Report, Row
+from unveil.models.checkpoint import load_checkpoint, save_checkpoint
+from unveil.models.denoiser import Want
+from unveil.models.llada import LLADA
+from unveil.sampling.recipes import llada
+
+
+@pytest.fixture
+def recorded(tiny: Path, tmp_path: Path) -> Path:
+    """A checkpoint with its own outputs on record, and one of a sampler that nobody knows."""
+    model = load_checkpoint(tiny)
+    save_checkpoint(model, tmp_path, LLADA)
+    ids = torch.tensor([[1, 2, 3, 8, 8], [3, 2, 1, 8, 4]])
+    ends = torch.tensor([5, 5])
+    canvas = Canvas.corrupt(ids, ids == 8, start=ends * 0, end=ends, mask_id=8)
+    logits = model(canvas, canvas.inside, canvas.inside, None, Want(proposals=False, logits=True)).logits
+    save_file({"input_ids": ids, "logits": logits.view(2, 5, 16)}, tmp_path / "forward.safetensors")
+    done = llada(6, steps=3).decode(model, Canvas.blank([[2, 3, 4]], 6, mask_id=8))
+    trace = {"prompt": [2, 3, 4], "tokens": done.answer(0), "nfe": 3, "sampler": "llada", "settings": {"steps": 3}}
+    write(tmp_path, [trace, trace | {"sampler": "fancy"}])
+    return tmp_path
+
+
+def write(folder: Path, traces: list[dict]) -> None:
+    (folder / "decodes.json").write_text(json.dumps({"traces": traces}))
+
+
+def traces_of(folder: Path) -> list[dict]:
+    return json.loads((folder / "decodes.json").read_text())["traces"]
+
+
+def test_agreement_is_exit_code_0(recorded: Path) -> None:
+    told = run("verify", recorded)
+    assert told.code == 0, told.out + told.err
+    assert "2 rows of 5 columns" in told.out and "steps=3" in told.out
+    assert "skipped: fancy: no such sampler here (1 decodes)\n" in told.out
+    assert told.out.endswith("All agree: 1 decodes and the logits, 1 kinds skipped.\n")
+
+
+@pytest.mark.parametrize("change", [{"tokens": [0] * 6}, {"nfe": 4}])
+def test_a_difference_is_exit_code_1(recorded: Path, change: dict) -> None:
+    (good, _) = traces_of(recorded)
+    write(recorded, [good, good | change])
+    told = run("verify", recorded)
+    assert told.code == 1 and "DIFFERS" in told.out
+    assert told.out.endswith("1 of 2 lines differ: 2 decodes and the logits.\n")
+
+
+def test_other_weights_are_exit_code_1(recorded: Path) -> None:
+    model = load_checkpoint(recorded)
+    model.norm.weight.data *= 1.01
+    save_checkpoint(model, recorded, LLADA)
+    told = run("verify", recorded)
+    assert told.code == 1 and "DIFFERS" in told.out
+
+
+def test_what_cannot_be_read_is_exit_code_2(recorded: Path, tiny: Path) -> None:
+    assert "nothing recorded" in run("verify", tiny).err
+    weights = recorded / "model.safetensors"
+    weights.write_bytes(weights.read_bytes()[:-9])
+    told = run("verify", recorded)
+    assert told.code == 2 and "is not a whole safetensors file" in told.err
+    weights.unlink()
+    assert "the checkpoint is incomplete, download it again" in run("verify", recorded).err
+    assert "does not exist" in words_of(run("verify", recorded / "none").err)
+
+
+def test_nothing_checked_is_no_agreement() -> None:
+    assert summary(Report(rows=[], skipped=["a"])) == "Nothing could be checked, 1 kinds skipped."
+    assert not Report(rows=[], skipped=[]).ok
+    row = Row("llada", "", 2, 2, 2, None, True)
+    assert summary(Report(rows=[row], skipped=[])) == "All agree: 2 decodes."
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["llada_tiny", "dream_tiny"])
+def test_the_published_outputs(data: Path, name: str) -> None:
+    told = run("verify", data / "parity" / name)
+    assert told.code == 0 and "skipped" not in told.out and "All agree" in told.out
