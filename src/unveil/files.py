@@ -7,7 +7,6 @@ import errno
 import json
 import os
 import secrets
-import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from io import FileIO
@@ -60,11 +59,12 @@ def replacing(path: StrPath) -> Iterator[Path]:
     target = _regular(path)
     temporary = target.with_name(f".{target.stem}.{secrets.token_hex(6)}{target.suffix}")
     try:
+        with open(temporary, "xb") as file:  # some writers replace the file, with a mode of their own
+            mode = os.fstat(file.fileno()).st_mode
         yield temporary
         with open(temporary, "rb+") as file:
             os.fsync(file.fileno())
-        if target.exists():
-            shutil.copymode(target, temporary)
+        temporary.chmod(target.stat().st_mode if target.exists() else mode)
         os.replace(temporary, target)
     except OSError as error:
         intact = "The file that was there is unchanged." if target.exists() else "No file was left there."
@@ -77,7 +77,7 @@ def replacing(path: StrPath) -> Iterator[Path]:
 
 def write_bytes(path: StrPath, data: bytes) -> None:
     """Put `data` at `path`, wholly or not at all. Errors: as `replacing`."""
-    with replacing(path) as temporary, open(temporary, "xb") as file:
+    with replacing(path) as temporary, open(temporary, "wb") as file:
         file.write(data)
 
 

@@ -62,6 +62,6 @@ class Cosine:
         return (self.alpha(s) - self.alpha(t)) / (1 - self.alpha(t))
 
 
-def times(steps: int, end: float = 0.0) -> Float[Tensor, " steps+1"]:
+def times(steps: int, end: float = 0.0) -> Float[Tensor, " {steps}+1"]:
     """The times of `steps` forwards: a straight line from 1 to `end`, float32 as in Dream's published code."""
     return torch.linspace(1, end, steps + 1)

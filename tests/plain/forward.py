@@ -1,7 +1,7 @@
-"""One row through a Transformer's weights, written plainly: the whole row, every layer, every position's logits.
+"""Rows of one length through a Transformer's weights, written plainly: every column, every layer, no cache.
 
-No canvas, no layout, no cache. With tests/plain/loops.py it is the specification that samplers are compared with, and
-the loop that they must not be slower than.
+With tests/plain/loops.py it is the specification that samplers are compared with, and the loop that they must not be
+slower than.
 """
 
 import torch
@@ -26,6 +26,10 @@ class Dense:
 
     @torch.no_grad()
     def __call__(self, ids: Tensor) -> Tensor:
+        return linear(self.hidden(ids[None])[0], self.model.head)
+
+    def hidden(self, ids: Tensor) -> Tensor:
+        """(B, L) -> what the head turns into logits, (B, L, D)."""
         x = F.embedding(ids, self.model.embed.weight)
         for layer in self.model.layers:
             assert isinstance(layer, Layer)
@@ -33,21 +37,18 @@ class Dense:
             h = self.norm(x, layer.feed_norm)
             x = x + linear(F.silu(linear(h, layer.gate)) * linear(h, layer.up), layer.down)
         x = self.norm(x, self.model.norm)
-        if self.a.shift:  # the column before answers, the first for itself
-            x = torch.cat([x[:1], x[:-1]])
-        return linear(x, self.model.head)
+        return torch.cat([x[:, :1], x[:, :-1]], 1) if self.a.shift else x  # the column before answers
 
     def attention(self, layer: Layer, x: Tensor) -> Tensor:
         query, key = self.rotate(self.heads(linear(x, layer.query))), self.rotate(self.heads(linear(x, layer.key)))
         value, groups = self.heads(linear(x, layer.value)), self.a.heads // self.a.kv_heads
         if groups > 1:
             key, value = key.repeat_interleave(groups, 1), value.repeat_interleave(groups, 1)
-        mixed = F.scaled_dot_product_attention(query, key, value)
-        return linear(mixed[0].transpose(0, 1).flatten(1), layer.output)
+        return linear(F.scaled_dot_product_attention(query, key, value).transpose(1, 2).flatten(2), layer.output)
 
     def heads(self, x: Tensor) -> Tensor:
-        """(L, H * d) -> (1, H, L, d)."""
-        return x.view(1, len(x), -1, self.a.head_width).transpose(1, 2)
+        """(B, L, H * d) -> (B, H, L, d)."""
+        return x.view(*x.shape[:2], -1, self.a.head_width).transpose(1, 2)
 
     def rotate(self, x: Tensor) -> Tensor:
         """RoPE on the pairs (i, i + d/2)."""

@@ -83,7 +83,7 @@ class Grid:
     def flat(self, grid: Tensor) -> Tensor:
         """(A, width, ...) -> (Q, ...)."""
         flat = grid.flatten(0, 1)
-        return flat if self.places is None else flat[self.places]
+        return flat if self.places is None else flat.index_select(0, self.places)
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -99,8 +99,8 @@ class Layout:
     whole: bool  # every column of every active row is recomputed
     fresh: Grid
     read: Grid
-    visible: Bool[Tensor, "A 1 fresh C"] | None  # to the recomputed columns, None for everything
-    visible_last: Bool[Tensor, "A 1 read C"] | None  # to the columns that answer
+    visible: Bool[Tensor, "A 1 #fresh C"] | None  # to the recomputed columns, None for everything
+    visible_last: Bool[Tensor, "A 1 #read C"] | None  # to the columns that answer
 
     @classmethod
     def of(cls, canvas: Canvas, fresh: Tensor, read: Tensor, *, shift: int, rule: Rule) -> "Layout":
@@ -114,12 +114,14 @@ class Layout:
         lengths = [ends[row] for row in active]
         index = torch.nonzero_static(fresh.flatten(), size=sum(num_fresh))[:, 0]
         target = torch.nonzero_static(read.flatten(), size=sum(num_read))[:, 0]
-        column, place = index % L, torch.cumsum(fresh.flatten(), 0) - 1
-        answer = place[torch.where(target % L > 0, target - shift, target)]
-        rows = None if len(active) == len(fresh) else torch.tensor(active, device=device)
+        asked = torch.where(target % L > 0, target - shift, target) if shift else target
+        column, answer = index % L, fresh.flatten().cumsum(0).index_select(0, asked) - 1
+        rows = None if len(active) == len(fresh) else torch.tensor(active, dtype=torch.int64, device=device)
         grids = [Grid.of([counts[row] for row in active], device) for counts in (num_fresh, num_read)]
-        columns = (column, column[answer])
-        masks = [_visible(canvas, rule, rows, lengths, grid.pad(c)) for grid, c in zip(grids, columns, strict=True)]
+        masks: list[Tensor | None] = [None, None]
+        if min(lengths, default=0) < max(lengths, default=0) or not isinstance(rule, Bidirectional):
+            columns = zip(grids, (column, column[answer]), strict=True)
+            masks = [_visible(canvas, rule, rows, lengths, grid.pad(flat)) for grid, flat in columns]
         return cls(
             index=index,
             column=column,
@@ -136,14 +138,14 @@ class Layout:
 
 
 def _visible(canvas: Canvas, rule: Rule, rows: Tensor | None, lengths: list[int], query: Tensor) -> Tensor | None:
-    """(A, 1, Q, C): what each query may see, None where all see all."""
+    """(A, 1, width or 1, C): what each query may see, None where all see all."""
     length = max(lengths, default=0)
     start, end = (canvas.start, canvas.end) if rows is None else (canvas.start[rows], canvas.end[rows])
     key = canvas.column[:length][None, None]
     seen = rule(query[..., None], key, start[:, None, None])
     if min(lengths, default=0) < length:
         inside = key < end[:, None, None]
-        seen = inside.expand(-1, query.shape[1], -1) if seen is None else seen & inside
+        seen = inside if seen is None else seen & inside
     return None if seen is None else seen[:, None]
 
 
@@ -152,7 +154,7 @@ def attend(
     query: Float[Tensor, "Q H d"],
     keys: Float[Tensor, "A G C d"],
     values: Float[Tensor, "A G C d"],
-    visible: Bool[Tensor, "A 1 width C"] | None,
+    visible: Bool[Tensor, "A 1 #width C"] | None,
 ) -> Float[Tensor, "Q D"]:
     """Softmax attention of flat queries on the keys of their rows; G key heads serve H query heads."""
     padded = grid.pad(query).transpose(1, 2)

@@ -32,14 +32,14 @@ class KVBuffer:
         return index + (index // self.columns) * (self.keys.shape[2] - self.columns)
 
     def write(self, layer: int, slots: Int[Tensor, " Q"], keys: Tensor, values: Tensor) -> None:
-        """Scatter (Q, H * head width) keys and values to their slots."""
-        self.keys[layer].flatten(0, 1).index_copy_(0, slots, keys)
-        self.values[layer].flatten(0, 1).index_copy_(0, slots, values)
+        """Scatter (Q, H, head width) keys and values to their slots."""
+        self.keys[layer].flatten(0, 1).index_copy_(0, slots, keys.flatten(1))
+        self.values[layer].flatten(0, 1).index_copy_(0, slots, values.flatten(1))
 
     def read(self, layer: int, rows: Int[Tensor, " A"] | None, columns: int) -> tuple[Tensor, Tensor]:
         """Keys and values (A, H, columns, head width) of some rows; a view when `rows` is None (all)."""
         pair = (self.keys[layer], self.values[layer])
         if rows is not None:
-            pair = (pair[0][rows], pair[1][rows])
+            pair = (pair[0].index_select(0, rows), pair[1].index_select(0, rows))
         keys, values = (x[:, :columns].unflatten(-1, (-1, self.head_width)).transpose(1, 2) for x in pair)
         return keys, values

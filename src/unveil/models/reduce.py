@@ -1,9 +1,9 @@
 """From hidden states to tokens and probabilities: the only place where the vocabulary axis exists.
 
-One chunk of columns at a time, so that 256 columns of a 126k vocabulary never stand in memory at once.
+A few columns at a time, so that 256 columns of a 126k vocabulary never stand in memory at once.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 import torch
 import torch.nn.functional as F
@@ -12,7 +12,9 @@ from torch import Tensor
 
 from unveil.models.denoiser import Prediction, Want
 
-CHUNK = 1 << 22  # logits in memory at a time: 16 MiB in float32
+CHUNK = 1 << 22  # logits that the head computes at a time: 16 MiB in float32, and it reads its weights for each
+PART = 1 << 20  # logits that are reduced at a time: their tempered, sorted or exponentiated copies are small
+BLOCK = 128  # ids; published vocabularies are multiples of it
 
 
 def reduce(
@@ -28,17 +30,24 @@ def reduce(
 
     `uniforms` are the random numbers of the columns, needed where `want.temperature` is above 0.
     """
-    size = max(1, CHUNK // vocabulary)
     targets = None if want.targets is None else want.targets.flatten()[index]
     parts: dict[str, list[Tensor]] = {}
-    for first in range(0, max(len(hidden), 1), size):
-        chunk = slice(first, first + size)
-        noise = None if uniforms is None else uniforms[chunk]
-        wanted = None if targets is None else targets[chunk]
-        for name, value in _columns(head(hidden[chunk]), want, noise, wanted).items():
+    for first, logits in _logits(hidden, head, vocabulary):
+        columns = slice(first, first + len(logits))
+        noise = None if uniforms is None else uniforms[columns]
+        wanted = None if targets is None else targets[columns]
+        for name, value in _columns(logits, want, noise, wanted).items():
             parts.setdefault(name, []).append(value)
     whole = {name: values[0] if len(values) == 1 else torch.cat(values) for name, values in parts.items()}
     return Prediction(index=index, hidden=hidden if want.hidden else None, **whole)
+
+
+def _logits(hidden: Tensor, head: Callable[[Tensor], Tensor], vocabulary: int) -> Iterator[tuple[int, Tensor]]:
+    chunk, part = max(1, CHUNK // vocabulary), max(1, PART // vocabulary)
+    for first in range(0, max(len(hidden), 1), chunk):
+        logits = head(hidden[first : first + chunk])
+        for place in range(0, max(len(logits), 1), part):
+            yield first + place, logits[place : place + part]
 
 
 def _columns(logits: Tensor, want: Want, uniforms: Tensor | None, targets: Tensor | None) -> dict[str, Tensor]:
@@ -46,18 +55,15 @@ def _columns(logits: Tensor, want: Want, uniforms: Tensor | None, targets: Tenso
     if want.logits:
         out["logits"] = logits
     logits = logits.to(torch.promote_types(logits.dtype, torch.float32))
-    if want.forbid:
-        forbidden = torch.tensor(want.forbid, device=logits.device)
-        logits = logits.index_fill(-1, forbidden, float("-inf")) if want.logits else _fill(logits, forbidden)
+    if want.forbid and (want.logits or logits.requires_grad):
+        logits = logits.clone()  # else nobody holds them
+    for token in want.forbid:
+        logits[:, token].fill_(float("-inf"))
     if targets is not None:
         out["log_probs"] = -F.cross_entropy(logits, targets, reduction="none")
     if want.proposals:
         out.update(_propose(logits, want, uniforms))
     return out
-
-
-def _fill(logits: Tensor, columns: Tensor) -> Tensor:
-    return logits.index_fill_(-1, columns, float("-inf"))  # in place: nobody else holds these logits
 
 
 def _propose(logits: Tensor, want: Want, uniforms: Tensor | None) -> dict[str, Tensor]:
@@ -66,19 +72,49 @@ def _propose(logits: Tensor, want: Want, uniforms: Tensor | None) -> dict[str, T
         hot = truncate(logits / (want.temperature or 1.0), top_p=want.top_p, top_k=want.top_k)
         logits = hot if want.tempered else logits
     probs = logits.softmax(-1)
-    out = {}
     if want.temperature > 0:
         assert uniforms is not None
-        out["tokens"] = draw(hot, uniforms)
-        out["confidence"] = probs.gather(-1, out["tokens"][:, None])[:, 0]
+        tokens = draw(hot, uniforms)
     else:
-        out["tokens"] = logits.argmax(-1)
-        out["confidence"] = probs.amax(-1)
+        tokens = best(logits)
+    out = {"tokens": tokens, "confidence": probs.gather(-1, tokens[:, None])[:, 0]}
     if want.entropy:
-        out["entropy"] = torch.special.entr(probs).sum(-1)
+        out["entropy"] = entropy(logits, probs)
     if want.top:
-        out["top_probs"], out["top_ids"] = probs.topk(want.top, -1)
+        out["top_probs"], out["top_ids"] = top(probs, want.top)
     return out
+
+
+def best(logits: Float[Tensor, "W V"]) -> Int64[Tensor, " W"]:
+    """The most probable token, the lowest id of several: argmax, first over blocks of ids, then in the best block.
+
+    On a CPU argmax takes ten times as long as amax, and so it sees only the blocks' maxima.
+    """
+    if logits.shape[-1] % BLOCK:
+        return logits.argmax(-1)
+    blocks = logits.unflatten(-1, (-1, BLOCK))
+    block = blocks.amax(-1).argmax(-1)
+    inside = blocks.gather(1, block[:, None, None].expand(-1, 1, BLOCK))[:, 0]
+    return block * BLOCK + inside.argmax(-1)
+
+
+def top(values: Float[Tensor, "W V"], k: int) -> tuple[Float[Tensor, "W k"], Int64[Tensor, "W k"]]:
+    """The largest `k` and their ids: topk, looking only into the `k` best blocks."""
+    if values.shape[-1] % BLOCK or values.shape[-1] <= k * BLOCK:
+        return values.topk(k, -1)
+    blocks = values.unflatten(-1, (-1, BLOCK))
+    best_blocks = blocks.amax(-1).topk(k, -1).indices
+    found, place = blocks.gather(1, best_blocks[..., None].expand(-1, -1, BLOCK)).flatten(1).topk(k, -1)
+    return found, best_blocks.gather(1, place // BLOCK) * BLOCK + place % BLOCK
+
+
+def entropy(logits: Float[Tensor, "W V"], probs: Float[Tensor, "W V"]) -> Float[Tensor, " W"]:
+    """Nats: sum of p (max - logit), less the logarithm of the largest p. All terms are positive, nothing cancels.
+
+    No logarithm for every token: six times as fast on a CPU.
+    """
+    below = (logits.amax(-1, keepdim=True) - logits).clamp_max_(torch.finfo(logits.dtype).max)  # 0 * inf is NaN
+    return below.mul_(probs).sum(-1) - probs.amax(-1).log()
 
 
 def truncate(logits: Float[Tensor, "W V"], *, top_p: float, top_k: int) -> Float[Tensor, "W V"]:
@@ -93,7 +129,7 @@ def truncate(logits: Float[Tensor, "W V"], *, top_p: float, top_k: int) -> Float
         cut[..., 0] = False
         logits = logits.masked_fill(torch.zeros_like(cut).scatter(-1, order, cut), float("-inf"))
     if 0 < top_k < logits.shape[-1]:
-        bar = logits.topk(top_k, -1).values[..., -1:]
+        bar = top(logits, top_k)[0][:, -1:]
         logits = logits.masked_fill(logits < bar, float("-inf"))
     return logits
 
@@ -101,13 +137,8 @@ def truncate(logits: Float[Tensor, "W V"], *, top_p: float, top_k: int) -> Float
 def draw(logits: Float[Tensor, "W V"], uniforms: Float64[Tensor, " W"]) -> Int64[Tensor, " W"]:
     """A token from softmax(logits) for each column, by inverting the distribution at one uniform number.
 
-    In float64 and a few columns at a time: 126k terms summed in float32 would lose the tail.
+    In float64: 126k terms summed in float32 would lose the tail.
     """
-    tokens = []
-    size = max(1, CHUNK // 8 // logits.shape[-1])
-    for first in range(0, len(logits), size):
-        cumulated = logits[first : first + size].double().softmax(-1).cumsum(-1)
-        point = uniforms[first : first + size, None] * cumulated[:, -1:]
-        tokens.append(torch.searchsorted(cumulated, point, right=True)[:, 0])
-    drawn = torch.cat(tokens) if tokens else logits.new_zeros(0, dtype=torch.int64)
+    cumulated = logits.double().softmax(-1).cumsum(-1)
+    drawn = torch.searchsorted(cumulated, uniforms[:, None] * cumulated[:, -1:], right=True)[:, 0]
     return drawn.clamp_max(logits.shape[-1] - 1)

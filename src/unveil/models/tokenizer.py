@@ -1,6 +1,6 @@
 """Text to ids and back: a folder's tokenizer.json through the `tokenizers` library."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol, runtime_checkable
@@ -8,6 +8,8 @@ from typing import Protocol, runtime_checkable
 from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers
 
 from unveil.files import replacing
+
+PIECES = " ?[A-Za-z]+| ?[0-9]|[\\s\\S]"  # a word or a digit, each with one blank before it, or any other character
 
 
 @runtime_checkable
@@ -43,6 +45,23 @@ class FileTokenizer:
         vocabulary = {token: number for number, token in enumerate([*alphabet, *special])}
         tokenizer = Tokenizer(models.WordLevel(vocabulary))
         tokenizer.pre_tokenizer = pre_tokenizers.Split(Regex(r"[\s\S]"), "isolated")
+        tokenizer.decoder = decoders.Fuse()
+        tokenizer.add_special_tokens(list(special))
+        return cls(tokenizer=tokenizer)
+
+    @classmethod
+    def words(cls, vocabulary: Iterable[str], special: Sequence[str]) -> "FileTokenizer":
+        """One token per piece: words and digits with the blank before them, other characters; then the special tokens.
+
+        A piece that comes twice counts once. ValueError for an entry that is not one piece, as "two words" or "12".
+        """
+        split = pre_tokenizers.Split(Regex(PIECES), "isolated")
+        entries = list(dict.fromkeys([*vocabulary, *special]))
+        for entry in entries[: len(entries) - len(special)]:
+            if len(split.pre_tokenize_str(entry)) != 1:
+                raise ValueError(f"{entry!r} is not one token: give words, digits and other characters one by one")
+        tokenizer = Tokenizer(models.WordLevel({token: number for number, token in enumerate(entries)}))
+        tokenizer.pre_tokenizer = split
         tokenizer.decoder = decoders.Fuse()
         tokenizer.add_special_tokens(list(special))
         return cls(tokenizer=tokenizer)

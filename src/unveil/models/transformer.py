@@ -69,9 +69,12 @@ class Layer(nn.Module):
         self.down = nn.Linear(a.feed_width, a.width, bias=a.other_bias)
 
     def keys_values(self, x: Float[Tensor, "Q D"], turn: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor]:
-        """Rotated keys and values, flat: (Q, kv heads * head width)."""
-        keys = rotate(self.key(x).unflatten(-1, (-1, self.head_width)), turn)
-        return keys.flatten(1), self.value(x)
+        """Rotated keys and values, each (Q, kv heads, head width)."""
+        return rotate(self.heads(self.key(x)), turn), self.heads(self.value(x))
+
+    def heads(self, x: Float[Tensor, "Q D"]) -> Float[Tensor, "Q H d"]:
+        """The same numbers, head by head."""
+        return x.view(x.shape[0], x.shape[1] // self.head_width, self.head_width)  # -1 fails where no column is read
 
     def mix(
         self,
@@ -80,10 +83,10 @@ class Layer(nn.Module):
         turn: tuple[Tensor, Tensor],
         grid: Grid,
         kv: tuple[Tensor, Tensor],
-        visible: Bool[Tensor, "A 1 width C"] | None,
+        visible: Bool[Tensor, "A 1 #width C"] | None,
     ) -> Float[Tensor, "Q D"]:
         """The residual stream after this layer at the columns of `x`."""
-        queries = rotate(self.query(normed).unflatten(-1, (-1, self.head_width)), turn)
+        queries = rotate(self.heads(self.query(normed)), turn)
         x = x + self.output(attend(grid, queries, *kv, visible))
         h = self.feed_norm(x)
         return x + self.down(F.silu(self.gate(h)) * self.up(h))
@@ -151,23 +154,20 @@ class Transformer(nn.Module):
             normed = layer.attention_norm(x)
             kv = layer.keys_values(normed, turn)
             if cache is None:
-                kv = tuple(  # type: ignore[assignment]
-                    layout.fresh.pad(t.unflatten(-1, (-1, layer.head_width))).transpose(1, 2) for t in kv
-                )
+                kv = layout.fresh.pad(kv[0]).transpose(1, 2), layout.fresh.pad(kv[1]).transpose(1, 2)
             else:
                 cache.write(number, slots, *kv)
                 kv = cache.read(number, layout.rows, layout.length)
             if number + 1 < len(self.layers):
                 x = layer.mix(x, normed, turn, layout.fresh, kv, layout.visible)
             else:
-                at = layout.answer
-                last_turn = (turn[0][at], turn[1][at])
-                x = layer.mix(x[at], normed[at], last_turn, layout.read, kv, layout.visible_last)
+                x, normed, *last = (t.index_select(0, layout.answer) for t in (x, normed, *turn))
+                x = layer.mix(x, normed, (last[0], last[1]), layout.read, kv, layout.visible_last)
         return self.norm(x)
 
     def embedded(self, canvas: Canvas, index: Int64[Tensor, " Q"]) -> Float[Tensor, "Q D"]:
         """What the flat columns at `index` show the model: their token, or their mixture in a soft stage."""
-        x = self.embed(canvas.tokens.flatten()[index])
+        x = self.embed(canvas.tokens.flatten().index_select(0, index))
         if canvas.soft_ids.shape[2] == 0:
             return x
         stage = canvas.stage.flatten()[index]
@@ -183,18 +183,19 @@ class Transformer(nn.Module):
 
 
 def rotation(column: Int64[Tensor, " Q"], a: Architecture, like: Tensor) -> tuple[Tensor, Tensor]:
-    """Cosines and sines (Q, 1, head width / 2) of RoPE (Su et al. 2021), at least in float32."""
+    """Cosines and signed sines (Q, 1, head width) of RoPE (Su et al. 2021), at least in float32."""
     dtype = torch.promote_types(like.dtype, torch.float32)
     half = torch.arange(0, a.head_width, 2, device=column.device, dtype=dtype) / a.head_width
-    angle = column.to(dtype)[:, None] * (1.0 / a.rope_base**half)
-    return angle.cos()[:, None], angle.sin()[:, None]
+    angle = column.to(dtype)[:, None, None] * (a.rope_base**half).reciprocal()
+    both = torch.cat([-angle, angle], -1)
+    return both.cos(), both.sin()
 
 
 def rotate(x: Float[Tensor, "Q H d"], turn: tuple[Tensor, Tensor]) -> Float[Tensor, "Q H d"]:
     """Rotate the pairs (i, i + d/2) of each head, in at least float32 as the published codes do."""
     cos, sin = turn
     a, b = x.to(cos.dtype).chunk(2, -1)
-    return torch.cat([a * cos - b * sin, b * cos + a * sin], -1).to(x.dtype)
+    return (x * cos).add_(torch.cat([b, a], -1).mul_(sin)).to(x.dtype)  # in place: twice as fast on a CPU
 
 
 def initialise(model: Transformer, seed: int, std: float = 0.02) -> Transformer:

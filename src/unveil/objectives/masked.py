@@ -47,7 +47,7 @@ class MaskedDiffusion:
 
     def times(self, rows: int, generator: torch.Generator) -> Float[Tensor, " B"]:
         """One time for every row, in [min_time, 1)."""
-        offset = torch.rand(1, generator=generator)
+        offset = torch.rand(1, generator=generator)  # on the host: the same on every device
         even = (offset + torch.arange(rows) / rows) % 1.0
         return self.min_time + (1 - self.min_time) * even
 
@@ -55,9 +55,10 @@ class MaskedDiffusion:
         self, batch: Batch, t: Float[Tensor, " B"], mask_id: int, generator: torch.Generator
     ) -> Canvas:
         """Mask each answer column with probability 1 - alpha(t) of its row."""
-        column = torch.arange(batch.tokens.shape[1])
+        device = batch.tokens.device
+        column = torch.arange(batch.tokens.shape[1], device=device)
         answer = (column >= batch.start[:, None]) & (column < batch.end[:, None])
-        drawn = torch.rand(batch.tokens.shape, generator=generator) >= self.schedule.alpha(t)[:, None]
+        drawn = (torch.rand(batch.tokens.shape, generator=generator) >= self.schedule.alpha(t)[:, None]).to(device)
         return Canvas.corrupt(batch.tokens, drawn & answer, start=batch.start, end=batch.end, mask_id=mask_id)
 
     def __call__(self, denoiser: Denoiser, batch: Batch, seed: int) -> Loss:
@@ -66,7 +67,7 @@ class MaskedDiffusion:
         t = self.times(len(batch.tokens), generator)
         canvas = self.corrupt(batch, t, denoiser.mask_id, generator)
         hidden = canvas.undecided
-        scale = self.schedule.weight(t) / (batch.end - batch.start) / len(t)
+        scale = self.schedule.weight(t).to(hidden.device) / (batch.end - batch.start) / len(t)
         want = Want(proposals=False, targets=batch.tokens)
         log_probs = denoiser(canvas, canvas.inside, hidden, None, want).log_probs
         assert log_probs is not None

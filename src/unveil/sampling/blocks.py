@@ -6,14 +6,14 @@ import torch
 from jaxtyping import Bool, Int
 from torch import Tensor
 
-from unveil.canvas import DECODED, Canvas
+from unveil.canvas import DECODED, SOFT, Canvas
 
 
 @dataclass(frozen=True, kw_only=True)
 class Blocks:
     """Semi-autoregressive order (LLaDA): blocks of `size` columns from left to right, every row in a block of its own.
 
-    A block settles when all its tokens are chosen. A row ends after its last block, or after a block with an end id.
+    A block settles when all its tokens are chosen. A row ends after its last block with a mask, or after a block with an end id.
     """
 
     size: int | None = None  # None: one block, the whole canvas
@@ -42,23 +42,24 @@ class Blocks:
 
     def advance(self, canvas: Canvas) -> Canvas:
         """Settle full blocks: their tokens are final, their rows go on to the next block or end."""
-        here = self.here(canvas)
-        settled = here.any(1) & ~(here & canvas.undecided).any(1)
+        here, undecided = self.here(canvas), canvas.undecided
+        settled = ~((here & undecided).any(1) | canvas.done)
         if self.min_steps:
             settled = settled & (canvas.step >= self.min_steps)
         if self.until_quiet:
             changed = (here & (canvas.written == canvas.nfe[:, None] - 1)).any(1)
             settled = settled & ~(changed & (canvas.step < self.until_quiet))
         if self.limit is not None:
-            settled = settled | (here.any(1) & (canvas.step >= self.limit))
-        final = here & settled[:, None] & canvas.chosen
-        later = canvas.undecided & canvas.inside & (canvas.column >= self.bounds(canvas)[1])
+            settled = settled | (~canvas.done & (canvas.step >= self.limit))
+        final = here & settled[:, None]
+        stage = canvas.stage.masked_fill(final & (canvas.stage == SOFT), DECODED)
+        later = undecided & (canvas.column >= self.bounds(canvas)[1])
         ends = ~later.any(1)  # what is given after the last hole costs no forward
         for end_id in canvas.end_ids:
-            ends = ends | (final & (canvas.tokens == end_id)).any(1)
+            ends = ends | (final & (stage == DECODED) & (canvas.tokens == end_id)).any(1)
         return replace(
             canvas,
-            stage=canvas.stage.masked_fill(final, DECODED),
+            stage=stage,
             block=canvas.block + settled,
             step=canvas.step.masked_fill(settled, 0),
             done=canvas.done | (settled & ends),

@@ -43,11 +43,11 @@ class Pick:
 def _best(scores: Tensor, eligible: Tensor, counts: Tensor) -> Choice:
     order = _order(scores, eligible)
     first = torch.arange(scores.shape[1], device=scores.device) < counts[:, None]
-    return Choice(torch.zeros_like(eligible).scatter(1, order, first) & eligible)
+    return Choice(torch.zeros_like(eligible).scatter_(1, order, first).logical_and_(eligible))
 
 
 def _order(scores: Tensor, eligible: Tensor) -> Tensor:
-    return scores.masked_fill(~eligible, NEVER).argsort(dim=1, descending=True, stable=True)
+    return torch.where(eligible, scores, NEVER).argsort(dim=1, descending=True, stable=True)
 
 
 @dataclass(frozen=True, kw_only=True)

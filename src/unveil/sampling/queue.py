@@ -34,6 +34,7 @@ def steps_queue(
     width = max(canvas.tokens.shape[1] for canvas in waiting)
     todo = iter(enumerate(waiting))
     numbers, canvas = _admit(todo, batch, width)
+    assert canvas is not None
     cache = sampler.refresh.cache(denoiser, canvas)
     while numbers:
         step = sampler.step(denoiser, canvas, cache)
@@ -48,7 +49,7 @@ def steps_queue(
         filled, empty = ended[: len(new)], ended[len(new) :]
         for slot, number in zip(filled, new, strict=True):
             numbers[slot] = number
-        if new:
+        if rows is not None:
             canvas = canvas.put(torch.tensor(filled, device=canvas.done.device), rows)
         if empty:
             keep = [slot for slot in range(len(numbers)) if slot not in empty]
@@ -57,7 +58,7 @@ def steps_queue(
             cache = None if cache is None else cache.rows(index)
 
 
-def _admit(todo: Iterator[tuple[int, Canvas]], count: int, width: int) -> tuple[list[int], Canvas]:
+def _admit(todo: Iterator[tuple[int, Canvas]], count: int, width: int) -> tuple[list[int], Canvas | None]:
     numbers, rows = [], None
     for number, row in todo:
         numbers.append(number)
@@ -65,7 +66,7 @@ def _admit(todo: Iterator[tuple[int, Canvas]], count: int, width: int) -> tuple[
         rows = row if rows is None else rows.join(row)
         if len(numbers) == count:
             break
-    return numbers, rows  # type: ignore[return-value]
+    return numbers, rows
 
 
 def _trim(row: Canvas) -> Canvas:
