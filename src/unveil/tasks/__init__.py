@@ -1,21 +1,71 @@
 """Tasks: problems as text and a judge for the answers; one file a task, looked up by name."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Iterable, Mapping
+from dataclasses import fields
 from difflib import get_close_matches
-from types import MappingProxyType
+from types import MappingProxyType, NoneType
+from typing import Any, Literal, get_args, get_origin
 
+from unveil.tasks.countdown import Countdown
+from unveil.tasks.rules import Rules
 from unveil.tasks.sudoku import Sudoku
+from unveil.tasks.sums import Sums
 from unveil.tasks.task import Problem, Task
 
-__all__ = ["TASKS", "Problem", "Sudoku", "Task", "task"]
+__all__ = ["TASKS", "Countdown", "Problem", "Rules", "Sudoku", "Sums", "Task", "task"]
 
-TASKS: Mapping[str, Callable[[], Task]] = MappingProxyType({Sudoku.name: Sudoku})
+TASKS: Mapping[str, type[Any]] = MappingProxyType({kind.name: kind for kind in (Sudoku, Countdown, Sums, Rules)})
 
 
-def task(name: str) -> Task:
-    """The task of that name with its default settings. ValueError lists the names and suggests the nearest."""
-    if name in TASKS:
-        return TASKS[name]()
-    nearest = get_close_matches(name, TASKS, n=1, cutoff=0.4)
-    hint = f"; did you mean {nearest[0]!r}?" if nearest else ""
-    raise ValueError(f"unknown task {name!r}; the tasks are: {', '.join(TASKS)}{hint}")
+def task(spec: str) -> Task:
+    """The task that `NAME` or `NAME:key=value,...` names: `sums:canvas=128` is Sums(canvas=128).
+
+    A pair of numbers is written `2-6`. ValueError for an unknown name or key (with the nearest known one), for values
+    of the wrong type, and for settings that the task refuses.
+    """
+    name, _, rest = (part.strip() for part in spec.partition(":"))
+    if name not in TASKS:
+        raise ValueError(f"unknown task {name!r}: {_nearest(name, TASKS)}")
+    legal = _settings(TASKS[name])
+    settings: dict[str, Any] = {}
+    for item in filter(None, (part.strip() for part in rest.split(","))):
+        key, equals, value = (part.strip() for part in item.partition("="))
+        if not equals:
+            raise ValueError(f"{item!r} in task {spec!r} is not key=value")
+        if key not in legal:
+            raise ValueError(f"task {name} has no setting {key!r}: {_nearest(key, legal)}")
+        if key in settings:
+            raise ValueError(f"task {spec!r} gives {key} twice: give it once")
+        settings[key] = _convert(key, value, legal[key])
+    found: Task = TASKS[name](**settings)
+    return found
+
+
+def _settings(kind: type[Any]) -> dict[str, Any]:
+    """The fields that can be written in a spec, with their types; sets of problems cannot."""
+    return {field.name: field.type for field in fields(kind) if get_origin(field.type) is not frozenset}
+
+
+def _convert(key: str, value: str, annotation: Any) -> Any:
+    if NoneType in get_args(annotation):
+        if value.lower() == "none":
+            return None
+        (annotation,) = (kind for kind in get_args(annotation) if kind is not NoneType)
+    if get_origin(annotation) is Literal:
+        if value not in get_args(annotation):
+            raise ValueError(f"{key}={value!r} is not one of {', '.join(get_args(annotation))}")
+        return value
+    try:
+        if get_origin(annotation) is tuple:
+            low, dash, high = value.partition("-")
+            return int(low), int(high if dash else low)
+        return annotation(value)
+    except ValueError:
+        wanted = {int: "a whole number", float: "a number"}.get(annotation, "two whole numbers such as 2-6")
+        raise ValueError(f"{key}={value!r} is not {wanted}") from None
+
+
+def _nearest(name: str, legal: Iterable[str]) -> str:
+    near = get_close_matches(name, list(legal), n=1, cutoff=0.4)
+    hint = f"did you mean {near[0]!r}? " if near else ""
+    return f"{hint}known are {', '.join(legal)}"
