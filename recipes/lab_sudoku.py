@@ -69,7 +69,7 @@ def describe(folder: Path) -> None:
     """Write what stands beside the weights; the score is that of the stored bfloat16 file, read as float32."""
     stored = load_checkpoint(folder, dtype=torch.float32)
     TOKENIZER.save(folder / "tokenizer.json")
-    names = {"eos_token": "[EOS]", "pad_token": "[EOS]", "mask_token": "[MASK]"}
+    names = {"eos_token": "[EOS]", "pad_token": "[EOS]", "mask_token": "[MASK]", "clean_up_tokenization_spaces": False}
     write_json(folder / "tokenizer_config.json", {"tokenizer_class": "PreTrainedTokenizerFast", **names})
     write_json(folder / "generation_config.json", {"max_new_tokens": Sudoku.num_masks})
     card = {

@@ -228,7 +228,7 @@ def test_other_bad_settings_are_refused() -> None:
 def test_tasks_are_found_by_name() -> None:
     found: Task = task("sudoku")
     assert found == Sudoku() and found.name == "sudoku" and found.num_masks == 19 and found.describe
-    with pytest.raises(ValueError, match=r"unknown task 'sudoko'; the tasks are: sudoku; did you mean 'sudoku'\?"):
+    with pytest.raises(ValueError, match=r"unknown task 'sudoko': did you mean 'sudoku'\? known are sudoku, "):
         task("sudoko")
-    with pytest.raises(ValueError, match=r"unknown task '?'; the tasks are: sudoku$".replace("?", r"\?")):
+    with pytest.raises(ValueError, match=r"unknown task '\?': known are sudoku, "):
         task("?")

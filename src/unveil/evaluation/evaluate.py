@@ -21,6 +21,7 @@ class Result:
     """One evaluation, with all that is needed to repeat it."""
 
     task: str
+    difficulty: str  # what the task says of itself, its settings included
     model: str
     sampler: str
     guidance: float
@@ -111,6 +112,7 @@ def _result(
     weight = model.denoiser.embed.weight
     return Result(
         task=task.name,
+        difficulty=task.describe,
         model=model.name,
         sampler=spec,
         guidance=guidance,
