@@ -115,6 +115,15 @@ def test_keeping_says_what_is_kept() -> None:
         raise ValueError("other")
 
 
+def test_a_device_that_cannot_take_the_model(monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*_: object, **__: object) -> None:
+        raise torch.OutOfMemoryError("out of memory\nand much more")
+
+    monkeypatch.setattr(unveil.Model, "load", full)
+    told = run("decode", "lab-sudoku", PUZZLE, "--device", "cpu")
+    assert told == (2, "", "error: lab-sudoku cannot be put on device cpu (out of memory): name another one\n")
+
+
 def test_our_own_bugs_are_not_hidden(monkeypatch: pytest.MonkeyPatch) -> None:
     def bug(*_: object, **__: object) -> None:
         raise AssertionError("a bug")

@@ -32,3 +32,12 @@ def test_own_sampler(capsys: pytest.CaptureFixture[str]) -> None:
 def test_every_example_is_run() -> None:
     names = {path.stem for path in (ROOT / "examples").glob("*.py")}
     assert names == {"decode", "own_sampler"}
+
+
+def test_the_python_of_the_readme(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    blocks = (ROOT / "README.md").read_text("utf-8").split("```python\n")[1:]
+    assert blocks
+    for block in blocks:
+        (tmp_path / "block.py").write_text(block.partition("```")[0])
+        runpy.run_path(str(tmp_path / "block.py"))
+    assert "1234\n3412\n4123\n2341" in capsys.readouterr().out

@@ -1,8 +1,8 @@
 """Help is instant and true: names and settings in it are those of the library."""
+import os
 import re
 import subprocess
 import sys
-import time
 
 import pytest
 
@@ -60,9 +60,11 @@ def test_help_needs_no_torch(words: list[str]) -> None:
 
 
 def test_help_is_instant() -> None:
+    """Half a second of the processor: a busy machine must not decide."""
     seconds = []
     for _ in range(3):
-        began = time.perf_counter()
+        before = os.times()
         assert "decode" in program("--help").stdout
-        seconds.append(time.perf_counter() - began)
-    assert min(seconds) < 0.5
+        after = os.times()
+        seconds.append(after.children_user + after.children_system - before.children_user - before.children_system)
+    assert 0 < min(seconds) < 0.5

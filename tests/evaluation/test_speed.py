@@ -43,24 +43,24 @@ def test_time_in_the_model_is_the_model_s(model: Model, monkeypatch: pytest.Monk
     forward = type(model.denoiser).forward
 
     def slow(*args: object) -> object:
-        time.sleep(0.02)
+        time.sleep(0.1)
         return forward(*args)
 
     monkeypatch.setattr(type(model.denoiser), "forward", slow)
     speed = measure(model, "llada:steps=2", **SMALL)
-    assert speed.ms_per_forward >= 20 and speed.outside < 0.4
-    assert speed.tokens_per_second <= 3 * 8 / 0.04
+    assert speed.ms_per_forward >= 100 and speed.outside < 0.5
+    assert speed.tokens_per_second <= 3 * 8 / 0.2
 
 
 def test_time_elsewhere_is_not(model: Model, monkeypatch: pytest.MonkeyPatch) -> None:
     step = sampling.Sampler.step
 
     def slow(*args: object) -> object:
-        time.sleep(0.05)
+        time.sleep(0.1)
         return step(*args)
 
     monkeypatch.setattr(sampling.Sampler, "step", slow)
-    assert measure(model, "llada:steps=2", **SMALL).outside > 0.6
+    assert measure(model, "llada:steps=2", **SMALL).outside > 0.5
 
 
 def test_timing_changes_no_result() -> None:

@@ -22,8 +22,12 @@ def load_model(
     from unveil.cli.show import busy
     from unveil.sampling.model import Model
 
-    with busy(f"loading {name}"):
-        model = Model.load(name, revision=revision, device=device, dtype=dtype)
+    try:
+        with busy(f"loading {name}"):
+            model = Model.load(name, revision=revision, device=device, dtype=dtype)
+    except RuntimeError as error:  # torch: no such device, or not enough memory on it
+        reason = str(error).splitlines()[0]
+        raise ValueError(f"{name} cannot be put on device {device or 'auto'} ({reason}): name another one") from error
     if threads is None and sum(weight.numel() for weight in model.denoiser.parameters()) <= SMALL:
         threads = 1
     if threads is not None:

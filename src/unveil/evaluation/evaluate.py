@@ -104,9 +104,8 @@ def _result(
     batch: int,
     guidance: float,
 ) -> Result:
-    n, right = len(records), sum(record["correct"] for record in records)
-    forwards, tokens = (sum(record[name] for record in records) for name in ("nfe", "tokens"))
-    seconds = sum(record["seconds"] for record in records)
+    n = len(records)
+    right, forwards, tokens, seconds = (sum(r[name] for r in records) for name in ("correct", "nfe", "tokens", "seconds"))
     low, high = wilson(right, n)
     block = min(sampler.blocks.size or task.num_masks, task.num_masks)
     weight = model.denoiser.embed.weight
