@@ -1,5 +1,6 @@
 """Training sees what decoding sees: the sampler's own step unrolls, and log-probabilities are cross entropy."""
 
+import pytest
 import torch
 import torch.nn.functional as F
 
@@ -39,17 +40,21 @@ def test_soft_inputs_pass_gradients_to_the_embeddings_of_their_candidates() -> N
     assert (gradient[candidates] > 0).all() and (gradient[unseen] == 0).all()
 
 
-def test_targets_give_the_gradient_of_cross_entropy() -> None:
+@pytest.mark.parametrize("forbidden", [False, True])
+def test_targets_give_the_gradient_of_cross_entropy(forbidden: bool) -> None:
     tokens = torch.tensor([[1, 2, 3, 4, 5, 6, 7]])
     hidden = torch.tensor([[False, False, True, True, False, True, False]])
     for shift in (0, 1):
         model = toy(shift=shift).requires_grad_(True)
+        forbid = (MASK, 9) if forbidden else ()
         canvas = Canvas.corrupt(tokens, hidden, start=torch.tensor([2]), end=torch.tensor([7]), mask_id=MASK)
-        out = model(canvas, canvas.inside, hidden, None, Want(proposals=False, targets=tokens))
+        out = model(canvas, canvas.inside, hidden, None, Want(proposals=False, targets=tokens, forbid=forbid))
         (-out.log_probs.sum()).backward()
         mine = {name: parameter.grad.clone() for name, parameter in model.named_parameters()}
         model.zero_grad()
-        plain = F.cross_entropy(logits(model, canvas.tokens[0])[hidden[0]], tokens[hidden], reduction="sum")
+        scores = logits(model, canvas.tokens[0])[hidden[0]]
+        scores = scores.index_fill(1, torch.tensor(forbid, dtype=torch.int64), float("-inf"))
+        plain = F.cross_entropy(scores, tokens[hidden], reduction="sum")
         plain.backward()
         assert torch.allclose(-out.log_probs.sum(), plain, rtol=0, atol=1e-11)
         for name, parameter in model.named_parameters():

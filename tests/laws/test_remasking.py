@@ -19,7 +19,7 @@ from unveil.sampling.scores import Chance
 from unveil.schedule import Cosine, Linear, Schedule
 
 
-@pytest.mark.parametrize("steps", [1, 2, 7, 16])
+@pytest.mark.parametrize("steps", [1, 2, 7, 16, 24])
 @pytest.mark.parametrize("eta", [0.0, 0.02, 0.4, 1.0])
 def test_remdm_takes_exactly_its_steps_and_opens_everything(steps: int, eta: float) -> None:
     out = recipes.remdm(16, steps=steps, eta=eta).decode(toy(gain=0.5), blank(PROMPTS, 16, seed=[1, 2, 3]))

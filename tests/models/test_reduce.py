@@ -195,6 +195,14 @@ def test_forbidden_ids_are_never_drawn_or_proposed() -> None:
         assert not torch.isin(out.tokens, torch.tensor([0, 15])).any() and (out.confidence > 0).all()
 
 
+def test_a_tail_of_tiny_probabilities_can_be_drawn() -> None:
+    """Beside a token of almost 1 a float32 sum would lose the others."""
+    logits = torch.tensor([[20.0, 0.0, 0.0, 0.0, 0.0]])
+    tail = float(logits.double().softmax(-1)[0, 1])
+    u = 1 - tail * (torch.arange(4, dtype=torch.float64).flip(0) + 0.5)
+    assert draw(logits.expand(4, -1), u).tolist() == [1, 2, 3, 4]
+
+
 def test_the_tail_of_a_large_vocabulary_can_be_drawn() -> None:
     vocabulary = 126_464
     u = torch.tensor([0.25, 0.9, 1 - 1e-6, 1 - 2.0**-53], dtype=torch.float64)

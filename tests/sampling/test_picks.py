@@ -135,6 +135,16 @@ def test_dreams_schedule_opens_everything_in_its_steps(masks: int, steps: int) -
     assert left == 0
 
 
+@pytest.mark.parametrize("steps, masks, step", [(37, 55, 35), (54, 76, 52)])
+def test_dreams_schedule_rounds_as_its_published_code(steps: int, masks: int, step: int) -> None:
+    """Here (t - s) / t instead of 1 - s / t would round to another count."""
+    t = torch.linspace(1, 1e-3, steps + 1)
+    one, other = int(masks * (1 - t[step + 1] / t[step])), int(masks * ((t[step] - t[step + 1]) / t[step]))
+    canvas = canvas_of(1, masks, step)
+    chosen = Scheduled(steps=steps)(torch.rand(1, masks + 1), canvas.undecided, canvas).chosen
+    assert int(chosen.sum()) == one != other
+
+
 @given(cells=CELLS, bars=st.tuples(st.floats(0, 3), st.floats(0, 3)))
 def test_bars_are_monotone(cells: list[tuple[float, bool]], bars: tuple[float, float]) -> None:
     scores, eligible, canvas = case(cells)

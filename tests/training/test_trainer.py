@@ -3,17 +3,19 @@
 import math
 import os
 import random
+import re
 import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import torch
 from safetensors.torch import load_file
-from torch import nn
+from torch import Tensor, nn
 
 import unveil
 from tests.training import tiny
@@ -52,8 +54,8 @@ def num_lines(path: Path) -> int:
 
 def test_a_killed_run_goes_on_as_if_nothing_had_happened(whole: Path, tmp_path: Path) -> None:
     """SIGKILL at a random step of another process."""
-    at = random.Random(os.urandom(8)).randint(1, 30)
-    code = f"from pathlib import Path; from tests.training.tiny import run; run(Path({str(tmp_path)!r}), pause=0.02)"
+    at = random.Random(os.urandom(8)).randint(1, 25)
+    code = f"from pathlib import Path; from tests.training.tiny import run; run(Path({str(tmp_path)!r}), pause=0.05)"
     paths = [str(ROOT), str(Path(unveil.__file__).resolve().parents[1])]
     environment = os.environ | {"PYTHONPATH": os.pathsep.join(paths)}
     process = subprocess.Popen([sys.executable, "-c", code], env=environment, stdout=subprocess.DEVNULL)
@@ -159,23 +161,35 @@ def test_gradients_are_clipped_and_the_first_update_is_adams(tmp_path: Path) -> 
     assert max(moved) <= 1e-3 + 1e-6
 
 
-class Broken:
-    """A loss that is not finite from some step on."""
+def not_finite(value: Tensor) -> Tensor:
+    return value * math.nan
 
-    def __init__(self, at: int) -> None:
-        self.at, self.calls = at, 0
+
+def not_differentiable(value: Tensor) -> Tensor:
+    return (value - value.detach()).sqrt()  # 0, with an infinite slope
+
+
+class Broken:
+    """A loss that goes wrong from some step on."""
+
+    def __init__(self, at: int, how: Callable[[Tensor], Tensor]) -> None:
+        self.at, self.how, self.calls = at, how, 0
 
     def __call__(self, denoiser: nn.Module, batch: Batch, seed: int) -> Loss:
         self.calls += 1
         loss = MaskedDiffusion()(denoiser, batch, seed)
-        return loss if self.calls <= self.at else Loss(loss.value * math.nan, loss.parts)
+        return loss if self.calls <= self.at else Loss(self.how(loss.value), loss.parts)
 
 
-def test_a_loss_that_is_not_finite_stops_and_leaves_the_state(tmp_path: Path) -> None:
+@pytest.mark.parametrize("how, loss", [(not_finite, "nan"), (not_differentiable, "0.0")])
+def test_a_loss_or_gradient_that_is_not_finite_stops_and_leaves_the_state(
+    tmp_path: Path, how: Callable[[Tensor], Tensor], loss: str
+) -> None:
     model = tiny.toy(layers=1, width=16, dtype=torch.float32)
     with pytest.raises(FloatingPointError) as caught:
-        train(model, Broken(8), tiny.batch, replace(tiny.TRAINING, save_every=4), out=tmp_path)
-    assert str(caught.value) == "the loss of step 8 is nan: lower lr=0.003"
+        train(model, Broken(8, how), tiny.batch, replace(tiny.TRAINING, save_every=4), out=tmp_path)
+    assert re.fullmatch(rf"step 8: loss {loss}, gradient norm (nan|inf): lower lr=0.003", str(caught.value))
+    assert all(value.isfinite().all() for value in model.state_dict().values())
     assert num_lines(tmp_path / "metrics.jsonl") == 8
     assert all(value.isfinite().all() for value in load_file(tmp_path / "state.safetensors").values())
     run = Run(folder=tmp_path, model=model, optimiser=torch.optim.AdamW(model.parameters()))

@@ -105,7 +105,7 @@ def _result(
     guidance: float,
 ) -> Result:
     n = len(records)
-    right, forwards, tokens, seconds = (sum(r[name] for r in records) for name in ("correct", "nfe", "tokens", "seconds"))
+    right, forwards, tokens, seconds = (_sum(records, name) for name in ("correct", "nfe", "tokens", "seconds"))
     low, high = wilson(right, n)
     block = min(sampler.blocks.size or task.num_masks, task.num_masks)
     weight = model.denoiser.embed.weight
@@ -133,6 +133,10 @@ def _result(
         device=str(weight.device),
         revision=model.revision,
     )
+
+
+def _sum(records: list[dict[str, Any]], name: str) -> Any:
+    return sum(record[name] for record in records)
 
 
 def _steps(sampler: Sampler, blocks: int) -> int | None:

@@ -87,7 +87,9 @@ class Plan(NamedTuple):
 
 def plan_of(name: str, settings: dict[str, Any], new_tokens: int) -> Plan | str:
     """The sampler that a recorded decode names, or the reason why there is none."""
-    left = {key: value for key, value in settings.items() if value is not None}
+    off = {"top_k": 0, "top_p": 1.0}  # null turns these off, it does not mean the default
+    left = {key: off.get(key) if value is None else value for key, value in settings.items()}
+    left = {key: value for key, value in left.items() if value is not None}
     if left.pop("temperature", 0.0):
         return f"{name}: drawn at a temperature, from noise that is not recorded"
     readers = {"llada": _llada, "dream": _dream, "fast": _fast, "fast_prefix": _fast, "fast_dual": _fast}

@@ -13,7 +13,8 @@ from unveil.canvas import DECODED, SOFT, Canvas
 class Blocks:
     """Semi-autoregressive order (LLaDA): blocks of `size` columns from left to right, every row in a block of its own.
 
-    A block settles when all its tokens are chosen. A row ends after its last block with a mask, or after a block with an end id.
+    A block settles when all its tokens are chosen. A row ends after its last block with a mask, or after a block with
+    an end id.
     """
 
     size: int | None = None  # None: one block, the whole canvas

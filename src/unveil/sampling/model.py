@@ -79,7 +79,9 @@ class Model:
         ids: list[int] = []
         last = 0
         for hole in HOLE.finditer(text):
-            ids += self.tokenizer.encode(text[last : hole.start()]) + [a.mask_id] * int(hole.group(1) or 1)
+            count = int(hole.group(1) or 1)
+            self._fits(len(ids), count)
+            ids += self.tokenizer.encode(text[last : hole.start()]) + [a.mask_id] * count
             last = hole.end()
         ids += self.tokenizer.encode(text[last:])
         if a.mask_id not in ids:
@@ -106,7 +108,12 @@ class Model:
         """Answers in the order of the prompts, each as if it were alone; `batch` rows are decoded at a time."""
         if isinstance(prompts, str):
             raise ValueError("prompts is one text: give a list, for example [text]")
-        rows = [self.canvas(prompt, new_tokens=new_tokens, seed=seed + i) for i, prompt in enumerate(prompts)]
+        rows = []
+        for number, prompt in enumerate(prompts):
+            try:
+                rows.append(self.canvas(prompt, new_tokens=new_tokens, seed=seed + number))
+            except ValueError as error:  # each row is built alone and calls itself the first
+                raise ValueError(str(error).replace("prompt 0", f"prompt {number}", 1)) from None
         answers: dict[int, Answer] = {}
         for _, finished in self.stream(rows, sampler, batch=batch, guidance=guidance):
             answers.update({number: self.answer(row) for number, row in finished})

@@ -112,7 +112,8 @@ def remdm(
     top_p: float = 1.0,
 ) -> Sampler:
     """ReMDM (Wang et al. 2025, arXiv 2503.00307), capped schedule: tokens are masked again with at most eta a step."""
-    steps = new_tokens if steps is None else steps  # more steps than tokens is what remasking is for
+    whole = _steps(new_tokens, None, None)
+    steps = whole if steps is None else steps  # more steps than tokens is what remasking is for
     return Sampler(
         blocks=Blocks(min_steps=steps),
         propose=Propose(temperature=temperature, top_p=top_p),

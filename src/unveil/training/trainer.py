@@ -79,11 +79,14 @@ def train(
 ) -> nn.Module:
     """Run `training.steps` updates on `batch(step)`; metrics and state are kept in the folder `out`.
 
-    `validate` gives numbers to log, among them "score"; whenever the score is the best so far, `keep` is called to save
-    the weights. Raises ValueError if `out` holds a run and `resume` is not set, and FloatingPointError for a loss that
-    is not finite (the state before it stays on disk).
+    One process. `validate` gives numbers to log, among them "score"; whenever the score is the best so far, `keep` is
+    called to save the weights. Raises ValueError if `out` holds a run and `resume` is not set, and FloatingPointError
+    for a loss or gradient that is not finite (the state before it stays on disk).
     """
     accelerator = Accelerator(cpu=not torch.cuda.is_available())
+    if accelerator.num_processes > 1:
+        count = accelerator.num_processes
+        raise ValueError(f"this trainer runs in one process and was launched in {count}: start it without a launcher")
     model.requires_grad_(True).train()
     adam = torch.optim.AdamW(model.parameters(), training.lr, training.betas, weight_decay=training.weight_decay)
     model, optimiser = accelerator.prepare(model, adam)
@@ -93,7 +96,8 @@ def train(
     with _progress() as progress:
         bar = progress.add_task("training", total=training.steps, completed=first, note="")
         for step in range(first, training.steps):
-            loss = objective(model, _share(batch(step), accelerator), training.loss_seed(step))
+            rows = Batch(*(x.to(accelerator.device) for x in batch(step)))
+            loss = objective(model, rows, training.loss_seed(step))
             record = {"step": step + 1} | _update(accelerator, model, optimiser, loss, training, step)
             record |= {"seconds": time.perf_counter() - began}
             if validate is not None and training.due(step, training.validate_every):
@@ -117,25 +121,16 @@ def _update(
     training: Training,
     step: int,
 ) -> dict[str, float]:
-    """One step of the optimiser, and what to log; FloatingPointError, nothing changed, if the loss is not finite."""
-    value = float(loss.value.detach())
-    if not math.isfinite(value):
-        raise FloatingPointError(f"the loss of step {step} is {value}: lower lr={training.lr}")
+    """One step of the optimiser, and what to log; FloatingPointError, with nothing changed, if it is not finite."""
+    accelerator.backward(loss.value)
+    value, norm = float(loss.value.detach()), float(accelerator.clip_grad_norm_(model.parameters(), training.clip))
+    if not math.isfinite(value) or not math.isfinite(norm):
+        raise FloatingPointError(f"step {step}: loss {value}, gradient norm {norm}: lower lr={training.lr}")
     for group in optimiser.param_groups:
         group["lr"] = training.rate(step)
-    accelerator.backward(loss.value)
-    norm = accelerator.clip_grad_norm_(model.parameters(), training.clip)
     optimiser.step()
     optimiser.zero_grad()
-    return {"loss": value, "norm": float(norm), "lr": training.rate(step)} | loss.parts
-
-
-def _share(batch: Batch, accelerator: Accelerator) -> Batch:
-    """This process's rows of the global batch; every process has as many, so mean gradients are the global mean."""
-    count, rank = accelerator.num_processes, accelerator.process_index
-    if len(batch.tokens) % count:
-        raise ValueError(f"{len(batch.tokens)} rows cannot be shared by {count} processes: use a multiple")
-    return Batch(*(x[rank::count] for x in batch))
+    return {"loss": value, "norm": norm, "lr": training.rate(step)} | loss.parts
 
 
 def _progress() -> Progress:
