@@ -20,6 +20,7 @@ print(unveil.__file__)
 model = unveil.load("lab-sudoku")
 answer = model.decode(["1000\\n0002\\n4003\\n0000\\n=\\n"])[0]
 assert answer.complete and len(answer.text) == 19, answer
+print(answer.text)
 """
 
 
