@@ -29,8 +29,8 @@ lint: $(READY) ## ruff
 types: $(READY) ## mypy
 	@$(BIN)/mypy
 
-bench: $(READY) ## every benchmark in benchmarks/
-	@set -e; for file in benchmarks/[a-z]*.py; do echo "== $$file"; $(BIN)/python $$file; done
+bench: $(READY) ## every benchmark in benchmarks/, about ten minutes
+	@$(BIN)/python benchmarks/all.py --out benchmarks/results/cpu.json
 
 wheel: $(READY) ## dist/unveil-*.whl
 	@$(BIN)/python -m build --wheel --no-isolation --outdir dist

@@ -8,6 +8,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from unveil.evaluation.statistics import wilson
 from unveil.files import append_line, read_jsonl
 from unveil.sampling.model import Model
@@ -48,6 +50,7 @@ class Result:
         return asdict(self)
 
 
+@torch.inference_mode()
 def evaluate(
     model: Model,
     task: Task,

@@ -6,6 +6,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
+import torch
+
 from unveil.canvas import Canvas
 from unveil.models.checkpoint import load_checkpoint, read_json
 from unveil.models.denoiser import Denoiser
@@ -95,6 +97,7 @@ class Model:
             return sampler
         return parse_sampler(sampler or "llada", int((canvas.end - canvas.start).max()))
 
+    @torch.inference_mode()  # only text and ids leave
     def decode(
         self,
         prompts: Sequence[str],
