@@ -23,7 +23,7 @@ LOGITS = Want(proposals=False, logits=True)
 MODELS: dict[str, tuple[Family, dict[str, Any]]] = {
     "llada": (LLADA, {}),
     "llada grouped": (LLADA, {"kv_heads": 1, "end_ids": (3,)}),
-    "llada biased": (LLADA, {"qkv_bias": True, "other_bias": True, "end_ids": (3, 4)}),
+    "llada biased": (LLADA, {"qkv_bias": True, "other_bias": True, "head_bias": True, "end_ids": (3, 4)}),
     "llada half biased": (LLADA, {"qkv_bias": True}),
     "llada tied": (LLADA, {"tied": True}),
     "dream": (DREAM, {"shift": 1, "qkv_bias": True, "end_ids": (3, 4, 5)}),

@@ -19,7 +19,7 @@ KINDS: dict[str, dict[str, Any]] = {
     "llada": {},
     "dream": {"shift": 1, "kv_heads": 2, "qkv_bias": True},
     "grouped": {"kv_heads": 1},
-    "biased": {"qkv_bias": True, "other_bias": True},
+    "biased": {"qkv_bias": True, "other_bias": True, "head_bias": True},
     "tied": {"tied": True},
     "causal": {"rule": Causal(), "shift": 1},
     "block-causal": {"rule": BlockCausal(size=4)},
@@ -67,7 +67,7 @@ def plain_forward(model: Transformer, embedded: Tensor, start: int) -> Tensor:
         n = norm(x, w[f"layers.{i}.feed_norm.weight"], a.norm_eps)
         gate = linear(n, f"layers.{i}.gate")
         x = x + linear(gate * gate.sigmoid() * linear(n, f"layers.{i}.up"), f"layers.{i}.down")
-    out = norm(x, w["norm.weight"], a.norm_eps) @ w["head.weight"].T
+    out = linear(norm(x, w["norm.weight"], a.norm_eps), "head")
     return torch.cat([out[:1], out[:-1]]) if a.shift else out
 
 

@@ -82,6 +82,10 @@ ERRORS: list[tuple[Callable[[Model], object], str]] = [
         lambda m: m.decode(["a[MASK]"]),
         "prompt 0 contains the mask id 49 at position 1: remove it, or use a template for infilling",
     ),
+    (
+        lambda m: m.template("a[MASK:0]b[MASK]"),
+        "the template has a hole of no tokens, [MASK:0]: write [MASK] or [MASK:5]",
+    ),
     (lambda m: m.decode(["abc"], new_tokens=0), "new_tokens of prompt 0 is 0: it must be at least 1"),
     (
         lambda m: m.decode(["abc"], new_tokens=254),

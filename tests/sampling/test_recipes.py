@@ -101,7 +101,7 @@ ERRORS: list[tuple[Callable[[], object], str]] = [
         "a multiple of 3 from 3 to 12",
     ),
     (
-        lambda: recipes.dream(8, steps=0),
+        lambda: recipes.llada(8, steps=0),
         "steps=0 does not fit 8 new tokens in 1 block(s) of 8: it is the total over all blocks and must be from 1 to 8",
     ),
     (lambda: recipes.remdm(8, steps=0), "steps=0 is not positive: decoding needs at least one forward"),

@@ -196,6 +196,14 @@ def test_a_loss_or_gradient_that_is_not_finite_stops_and_leaves_the_state(
     assert run.open(resume=True) == 8
 
 
+def test_a_state_of_another_model_is_refused(whole: Path) -> None:
+    model = tiny.toy(layers=2, width=16, dtype=torch.float32)
+    before = [x.clone() for x in model.state_dict().values()]
+    with pytest.raises(ValueError, match="state.safetensors is of another model: use its own recipe, or a new folder"):
+        Run(folder=whole, model=model, optimiser=torch.optim.AdamW(model.parameters())).open(resume=True)
+    assert all(torch.equal(x, y) for x, y in zip(before, model.state_dict().values(), strict=True))
+
+
 def test_a_folder_with_a_run_is_not_overwritten(whole: Path) -> None:
     before = (whole / "state.safetensors").read_bytes()
     with pytest.raises(ValueError) as caught:

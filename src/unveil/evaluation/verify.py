@@ -6,13 +6,14 @@ A folder of this kind holds config.json, weights, forward.safetensors (input_ids
 
 import json
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file
+from torch import Tensor
 
 from unveil.canvas import Canvas
 from unveil.models.checkpoint import load_checkpoint, read_json
@@ -20,7 +21,8 @@ from unveil.models.denoiser import Denoiser, Want
 from unveil.models.guidance import Guided
 from unveil.models.transformer import Transformer
 from unveil.sampling import recipes
-from unveil.sampling.sampler import Sampler
+from unveil.sampling.picks import Choice, Factor
+from unveil.sampling.sampler import Sampler, Select
 
 TOLERANCE = 1e-4  # largest logit difference in float32
 
@@ -122,22 +124,35 @@ def _llada(name: str, left: dict[str, Any], new_tokens: int) -> Plan | str:
     )
 
 
+@dataclass(frozen=True, kw_only=True)
+class PublishedFactor(Factor):
+    """Fast-dLLM's own code: where only the last mask of a block fails, it is opened too."""
+
+    def __call__(self, scores: Tensor, eligible: Tensor, canvas: Canvas) -> Choice:
+        """At least one."""
+        chosen = super().__call__(scores, eligible, canvas).chosen
+        one_short = chosen.sum(1, keepdim=True) + 1 == eligible.sum(1, keepdim=True)
+        return Choice(torch.where(one_short, eligible, chosen))
+
+
 def _fast(name: str, left: dict[str, Any], new_tokens: int) -> Plan | str:
-    left.pop("remasking", None)
+    if left.pop("remasking", "low_confidence") != "low_confidence":
+        return f"{name}: random unmasking, from noise that is not recorded"
     threshold, factor, steps = left.pop("threshold", None), left.pop("factor", None), left.pop("steps", None)
     sampler = recipes.fast_dllm(
         new_tokens,
-        threshold=threshold,
-        factor=factor,
+        threshold=threshold if factor is None else None,
         steps=steps if threshold is None and factor is None else None,
         block=left.pop("block_length", None),
         cache={"fast": "none", "fast_prefix": "prefix", "fast_dual": "dual"}[name],
     )
+    if factor is not None:
+        sampler = replace(sampler, unmask=Select(pick=PublishedFactor(factor=factor)))
     return Plan(sampler, 0.0)
 
 
 def _dream(name: str, left: dict[str, Any], new_tokens: int) -> Plan | str:
-    if left.pop("alg_temp", 0.0) or left.get("alg") == "origin":
+    if left.pop("alg_temp", 0.0) or left.get("alg", "origin") == "origin":
         return f"{name}: positions drawn, from noise that is not recorded"
     given = {ours: left.pop(ours) for ours in ("steps", "alg", "eps", "top_p", "top_k") if ours in left}
     return Plan(recipes.dream(new_tokens, **given), 0.0)

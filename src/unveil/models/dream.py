@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from unveil.models.family import Family, required
+from unveil.models.family import Family, optional, required
 from unveil.models.transformer import Architecture
 
 
@@ -17,10 +17,10 @@ def _read(config: dict[str, Any]) -> Architecture:
         kv_heads=config.get("num_key_value_heads") or heads,
         head_width=config.get("head_dim") or width // heads,
         feed_width=required(config, "intermediate_size"),
-        mask_id=config.get("mask_token_id", 151666),
+        mask_id=optional(config, "mask_token_id", 151666),
         end_ids=() if eos is None else tuple(eos) if isinstance(eos, list) else (eos,),
-        max_columns=config.get("max_position_embeddings", 131072),
-        norm_eps=config.get("rms_norm_eps", 1e-6),
+        max_columns=optional(config, "max_position_embeddings", 131072),
+        norm_eps=optional(config, "rms_norm_eps", 1e-6),
         rope_base=config.get("rope_theta") or rope.get("rope_theta", 10000.0),
         qkv_bias=True,
         tied=bool(config.get("tie_word_embeddings", False)),

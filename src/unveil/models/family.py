@@ -34,6 +34,8 @@ class Family:
         """Raise ValueError for a setting that this transformer does not have."""
         for name, only in self.constants.items():
             value = config.get(name, only)
+            if isinstance(value, dict) and value.get("rope_type", value.get("type")) == "default":
+                value = None
             if value != only and not (value in (None, False) and only in (None, False)):
                 raise ValueError(f"config.json: {name}={value!r} is not supported for {self.model_type}, only {only!r}")
 
@@ -43,3 +45,9 @@ def required(config: dict[str, Any], name: str) -> Any:
     if config.get(name) is None:
         raise ValueError(f"config.json lacks {name!r}: the checkpoint's layout cannot be known without it")
     return config[name]
+
+
+def optional(config: dict[str, Any], name: str, default: Any) -> Any:
+    """A setting that may be missing or null."""
+    value = config.get(name)
+    return default if value is None else value

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from unveil.models.family import Family, required
+from unveil.models.family import Family, optional, required
 from unveil.models.transformer import Architecture
 
 
@@ -19,13 +19,14 @@ def _read(config: dict[str, Any]) -> Architecture:
         kv_heads=kv_heads,
         head_width=width // heads,
         feed_width=config.get("mlp_hidden_size") or config.get("mlp_ratio", 4) * width,
-        mask_id=config.get("mask_token_id", 126336),
+        mask_id=optional(config, "mask_token_id", 126336),
         end_ids=() if eos is None else tuple(eos) if isinstance(eos, list) else (eos,),
-        max_columns=config.get("max_sequence_length", 4096),
-        norm_eps=config.get("rms_norm_eps", 1e-5),
-        rope_base=config.get("rope_theta", 10000.0),
+        max_columns=optional(config, "max_sequence_length", 4096),
+        norm_eps=optional(config, "rms_norm_eps", 1e-5),
+        rope_base=optional(config, "rope_theta", 10000.0),
         qkv_bias=bool(config.get("include_bias") or config.get("include_qkv_bias")),
         other_bias=bool(config.get("include_bias", False)),
+        head_bias=bool(config.get("include_bias", False)) and not config.get("weight_tying", False),
         tied=bool(config.get("weight_tying", False)),
     )
 
@@ -48,6 +49,7 @@ def _write(a: Architecture) -> dict[str, Any]:
         "include_qkv_bias": a.qkv_bias,
         "include_bias": a.other_bias,
         "weight_tying": a.tied,
+        "rope_full_precision": True,
         "mask_token_id": a.mask_id,
         "eos_token_id": a.end_ids[0] if len(a.end_ids) == 1 else list(a.end_ids) or None,
         "pad_token_id": a.end_ids[0] if a.end_ids else None,
@@ -82,13 +84,11 @@ LLADA = Family(
         "block_group_size": 1,
         "alibi": False,
         "rope": True,
-        "rope_full_precision": True,
         "attention_layer_norm": False,
         "input_emb_norm": False,
         "layer_norm_type": "rms",
         "layer_norm_with_affine": True,
         "bias_for_layer_norm": False,
         "scale_logits": False,
-        "multi_query_attention": None,
     },
 )

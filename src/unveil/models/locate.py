@@ -49,8 +49,11 @@ def _download(name: str, revision: str | None) -> Path:
 
 
 def fingerprint(folder: Path) -> str:
-    """Twelve hexadecimal digits of the weights: 64 pieces of 1 MiB spread over each file, all of a smaller one."""
+    """Twelve hexadecimal digits: config, tokenizer, and 64 pieces of 1 MiB of each weights file (small ones wholly)."""
     digest = hashlib.sha256()
+    for name in ("config.json", "tokenizer.json"):
+        if (folder / name).is_file():
+            digest.update((folder / name).read_bytes())
     for path in sorted(folder.glob("*.safetensors")):
         if path.name.startswith(("model", "adapter")):
             size = path.stat().st_size

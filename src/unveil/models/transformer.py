@@ -39,6 +39,7 @@ class Architecture:
     rope_base: float = 500000.0
     qkv_bias: bool = False
     other_bias: bool = False  # of the output and feed-forward projections
+    head_bias: bool = False
     tied: bool = False
     shift: int = 0  # 1: column i is predicted at column i - 1 (Dream)
     rule: Rule = field(default_factory=Bidirectional)
@@ -102,7 +103,7 @@ class Transformer(nn.Module):
         self.embed = nn.Embedding(a.vocabulary, a.width)
         self.layers = nn.ModuleList(Layer(a) for _ in range(a.layers))
         self.norm = nn.RMSNorm(a.width, eps=a.norm_eps)
-        self.head = nn.Linear(a.width, a.vocabulary, bias=False)
+        self.head = nn.Linear(a.width, a.vocabulary, bias=a.head_bias)
         if a.tied:
             self.head.weight = self.embed.weight
 

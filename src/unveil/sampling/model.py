@@ -82,6 +82,8 @@ class Model:
         last = 0
         for hole in HOLE.finditer(text):
             count = int(hole.group(1) or 1)
+            if count < 1:
+                raise ValueError(f"the template has a hole of no tokens, {hole.group()}: write [MASK] or [MASK:5]")
             self._fits(len(ids), count)
             ids += self.tokenizer.encode(text[last : hole.start()]) + [a.mask_id] * count
             last = hole.end()
@@ -95,7 +97,7 @@ class Model:
         """A sampler from a value, a spec such as "fast_dllm:threshold=0.9", or LLaDA's one token a forward."""
         if isinstance(sampler, Sampler):
             return sampler
-        return parse_sampler(sampler or "llada", int((canvas.end - canvas.start).max()))
+        return parse_sampler(sampler or "llada", int(canvas.num_undecided.max()))
 
     @torch.inference_mode()  # only text and ids leave
     def decode(

@@ -50,8 +50,8 @@ def dream(
     `alg_temp` above 0 draws the columns instead of taking the best. The published code inherits top_k = 50 from
     transformers' generation defaults, and it changes confidences even in greedy decoding; 0 turns it off.
     """
-    steps = _steps(new_tokens, steps, None)
-    pick: Pick = Scheduled(steps=steps, end=eps)
+    whole = _steps(new_tokens, None, None)
+    pick: Pick = Scheduled(steps=whole if steps is None else steps, end=eps)  # a forward may open nothing
     scores: dict[str, Score] = {"maskgit_plus": Confidence(), "topk_margin": Margin(), "entropy": Certainty()}
     score = scores[_among("alg", alg, scores)]
     return Sampler(

@@ -68,6 +68,10 @@ class Run:
     def _restore(self) -> int:
         names = dict(self.model.named_parameters())
         with safe_open(self.state, framework="pt") as file:
+            stored = {key.removeprefix("model.") for key in file.keys() if key.startswith("model.")}
+            shapes = {key: tuple(file.get_slice(f"model.{key}").get_shape()) for key in stored}
+            if shapes != {name: tuple(x.shape) for name, x in names.items()}:
+                raise ValueError(f"{self.state} is of another model: use its own recipe, or a new folder")
             step = int(file.metadata()["step"])
             for key in file.keys():
                 slot, _, name = key.partition(".")
