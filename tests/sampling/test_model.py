@@ -53,6 +53,16 @@ def test_answers_come_in_the_order_of_the_prompts_and_do_not_depend_on_the_batch
         assert answer.text == model.tokenizer.decode(answer.tokens) and answer.complete == (49 not in answer.tokens)
 
 
+def test_end_ids_come_from_the_generation_settings_or_else_the_config(
+    model: Model, folder: Path, tmp_path: Path
+) -> None:
+    assert model.end_ids == model.canvas("abc").end_ids == (48,)
+    shutil.copytree(folder, tmp_path / "model")
+    for given, ends in (("[48, 3]", (48, 3)), ("3", (3,)), ("null", (48,))):
+        (tmp_path / "model" / "generation_config.json").write_text('{"eos_token_id": ' + given + "}")
+        assert Model.load(str(tmp_path / "model")).canvas("abc").end_ids == ends
+
+
 def test_a_sampler_may_be_a_value_and_a_length_may_be_given(model: Model) -> None:
     value, spec = (model.decode(["abc"], s, new_tokens=8) for s in (recipes.llada(8, steps=4), "llada:steps=4"))
     assert value == spec and value[0].nfe == 4

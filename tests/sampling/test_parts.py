@@ -95,7 +95,8 @@ def test_what_is_proposed_never_is_the_mask_and_eos_only_where_it_may() -> None:
     canvas = blank(end_ids=(4, 5))
     assert Propose().want(canvas).forbid == (MASK,)
     assert Propose(forbid_eos=True).want(canvas).forbid == (MASK, 4)
-    assert Propose(forbid_eos=True).want(blank()).forbid == (MASK,)
+    with pytest.raises(ValueError, match="forbid_eos has no end id to forbid: a template names none"):
+        Propose(forbid_eos=True).want(blank())
     want = Propose(temperature=0.5, top_p=0.9, top_k=3, tempered=True).want(canvas)
     assert (want.temperature, want.top_p, want.top_k, want.tempered) == (0.5, 0.9, 3, True)
 

@@ -40,6 +40,7 @@ class Model:
     tokenizer: Codec
     new_tokens: int  # how many masks a prompt gets where nothing is said
     revision: str  # a fingerprint of the weights
+    end_ids: tuple[int, ...] = ()  # a row ends after a block with one of them
 
     @classmethod
     def load(
@@ -63,6 +64,7 @@ class Model:
             tokenizer=tokenizer,
             new_tokens=int(settings.get("max_new_tokens", 128)),
             revision=fingerprint(folder),
+            end_ids=_ends(settings.get("eos_token_id")) or denoiser.architecture.end_ids,
         )
 
     def canvas(self, prompt: str, *, new_tokens: int | None = None, num_soft: int = 0, seed: int = 0) -> Canvas:
@@ -72,7 +74,7 @@ class Model:
         ids = self.tokenizer.encode(prompt)
         self._fits(len(ids), count)
         return Canvas.blank(
-            [ids], count, mask_id=a.mask_id, end_ids=a.end_ids, num_soft=num_soft, seed=seed, device=self._device
+            [ids], count, mask_id=a.mask_id, end_ids=self.end_ids, num_soft=num_soft, seed=seed, device=self._device
         )
 
     def template(self, text: str, *, num_soft: int = 0, seed: int = 0) -> Canvas:
@@ -153,6 +155,11 @@ class Model:
                 f"{given} tokens and {new} new ones exceed the model's context of {room}: "
                 f"shorten the prompt by {given + new - room} tokens or ask for fewer new tokens"
             )
+
+
+def _ends(ids: int | list[int] | None) -> tuple[int, ...]:
+    """generation_config.json's eos_token_id: LLaDA's EOS and EoT, for example."""
+    return () if ids is None else tuple(ids) if isinstance(ids, list) else (ids,)
 
 
 def _has_settings(folder: Path) -> bool:

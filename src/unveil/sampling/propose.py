@@ -41,7 +41,9 @@ class Propose:
             raise ValueError(f"top_k {self.top_k} is negative: use 0 to draw from everything")
 
     def want(self, canvas: Canvas) -> Want:
-        """What the denoiser has to compute."""
+        """What the denoiser has to compute. ValueError for `forbid_eos` on a canvas that names no end id."""
+        if self.forbid_eos and not canvas.end_ids:
+            raise ValueError("forbid_eos has no end id to forbid: a template names none, leave the switch out")
         eos = canvas.end_ids[:1] if self.forbid_eos else ()
         return Want(
             temperature=self.temperature,
