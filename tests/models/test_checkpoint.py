@@ -68,8 +68,18 @@ def test_there_and_back(name: str, tmp_path: Path) -> None:
     assert torch.allclose(logits(again), logits(model), rtol=0, atol=1e-12)
     assert not again.training and not any(parameter.requires_grad for parameter in again.parameters())
     assert (again.head.weight is again.embed.weight) == model.architecture.tied
+    assert (again.head.bias is not None) == model.architecture.head_bias
     assert json.loads((tmp_path / "config.json").read_text())["model_type"] == family.model_type
     assert sorted(path.name for path in tmp_path.iterdir()) == ["config.json", "model.safetensors"]
+
+
+def test_a_rope_scaling_that_scales_nothing_is_accepted(tmp_path: Path) -> None:
+    save_checkpoint(toy(shift=1, qkv_bias=True, dtype=torch.float32), tmp_path, DREAM)
+    set_config(tmp_path, rope_scaling={"rope_type": "default"})
+    load_checkpoint(tmp_path)
+    set_config(tmp_path, rope_scaling={"rope_type": "yarn", "factor": 4})
+    with pytest.raises(ValueError, match="rope_scaling="):
+        load_checkpoint(tmp_path)
 
 
 def test_published_names(tmp_path: Path) -> None:

@@ -41,12 +41,15 @@ def test_no_model_is_explained(lab: Path, name: str, hint: str) -> None:
     assert str(caught.value).startswith(start + hint)
 
 
-def test_a_fingerprint_is_of_the_weights_alone(tmp_path: Path) -> None:
+def test_a_fingerprint_is_of_weights_and_config(tmp_path: Path) -> None:
     for name, seed in (("a", 0), ("b", 0), ("c", 1)):
         save_checkpoint(toy(seed=seed, dtype=torch.float32), tmp_path / name, LLADA)
     (tmp_path / "b" / "readme.txt").write_text("something else")
     prints = [fingerprint(tmp_path / name) for name in "abc"]
     assert prints[0] == prints[1] != prints[2] and len(prints[0]) == 12
+    config = tmp_path / "b" / "config.json"
+    config.write_text(config.read_text().replace('"rope_theta": ', '"rope_theta": 1'))
+    assert fingerprint(tmp_path / "b") != prints[0]
 
 
 def test_places() -> None:

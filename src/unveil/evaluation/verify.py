@@ -141,7 +141,7 @@ def _fast(name: str, left: dict[str, Any], new_tokens: int) -> Plan | str:
     threshold, factor, steps = left.pop("threshold", None), left.pop("factor", None), left.pop("steps", None)
     sampler = recipes.fast_dllm(
         new_tokens,
-        threshold=threshold if factor is None else None,
+        threshold=threshold,
         steps=steps if threshold is None and factor is None else None,
         block=left.pop("block_length", None),
         cache={"fast": "none", "fast_prefix": "prefix", "fast_dual": "dual"}[name],
