@@ -10,6 +10,8 @@ from torch import Tensor
 
 from unveil.canvas import Canvas
 
+HALF = (torch.bfloat16, torch.float16)
+
 
 @runtime_checkable
 class Rule(Protocol):
@@ -136,6 +138,10 @@ class Layout:
             visible_last=masks[1],
         )
 
+    def padded(self, keys: Float[Tensor, "Q G d"], values: Float[Tensor, "Q G d"]) -> tuple[Tensor, Tensor]:
+        """Keys and values (A, G, C, d) where every column is recomputed, without a cache."""
+        return self.fresh.pad(keys).transpose(1, 2), self.fresh.pad(values).transpose(1, 2)
+
 
 def _visible(canvas: Canvas, rule: Rule, rows: Tensor | None, lengths: list[int], query: Tensor) -> Tensor | None:
     """(A, 1, width or 1, C): what each query may see, None where all see all."""
@@ -158,6 +164,26 @@ def attend(
 ) -> Float[Tensor, "Q D"]:
     """Softmax attention of flat queries on the keys of their rows; G key heads serve H query heads."""
     padded = grid.pad(query).transpose(1, 2)
-    grouped = keys.shape[1] != padded.shape[1]
-    out = F.scaled_dot_product_attention(padded, keys, values, visible, enable_gqa=grouped)
+    if padded.device.type == "cpu" and padded.dtype in HALF and any(x.requires_grad for x in (padded, keys, values)):
+        out = products(padded, keys, values, visible)  # the fused kernel's backward pass takes two to six times as long
+    else:
+        grouped = keys.shape[1] != padded.shape[1]
+        out = F.scaled_dot_product_attention(padded, keys, values, visible, enable_gqa=grouped)
     return grid.flat(out.transpose(1, 2).flatten(2))
+
+
+def products(
+    query: Float[Tensor, "A H W d"],
+    keys: Float[Tensor, "A G C d"],
+    values: Float[Tensor, "A G C d"],
+    visible: Bool[Tensor, "A 1 #W C"] | None,
+) -> Float[Tensor, "A H W d"]:
+    """The same attention by two matrix products."""
+    (A, H, W, d), (_, G, C, _) = query.shape, keys.shape
+    bias = query.new_zeros(1)
+    if visible is not None:
+        bias = query.new_zeros(visible.shape).masked_fill(~visible, torch.finfo(query.dtype).min)
+        bias = bias.expand(A, H, W, C).reshape(A * G, H // G * W, C)
+    stacked = query.reshape(A * G, H // G * W, d)  # heads of a group on top of each other
+    scores = torch.baddbmm(bias, stacked, keys.reshape(A * G, C, d).mT, alpha=d**-0.5)
+    return torch.bmm(scores.softmax(-1).to(values.dtype), values.reshape(A * G, C, d)).view(A, H, W, d)

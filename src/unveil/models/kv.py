@@ -43,3 +43,16 @@ class KVBuffer:
             pair = (pair[0].index_select(0, rows), pair[1].index_select(0, rows))
         keys, values = (x[:, :columns].unflatten(-1, (-1, self.head_width)).transpose(1, 2) for x in pair)
         return keys, values
+
+    def exchange(
+        self,
+        layer: int,
+        slots: Int[Tensor, " Q"],
+        rows: Int[Tensor, " A"] | None,
+        columns: int,
+        keys: Tensor,
+        values: Tensor,
+    ) -> tuple[Tensor, Tensor]:
+        """Write, then read."""
+        self.write(layer, slots, keys, values)
+        return self.read(layer, rows, columns)

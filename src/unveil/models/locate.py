@@ -9,7 +9,7 @@ import torch
 
 LAB = Path(__file__).parent.parent / "lab"
 PIECE = 1 << 20
-PATTERNS = ["*.json", "*.safetensors", "*.txt", "tokenizer*"]  # no code
+PATTERNS = ["*.json", "*.jinja", "*.safetensors", "*.txt", "tokenizer*"]  # no code
 
 
 def lab_models() -> dict[str, Path]:

@@ -9,8 +9,6 @@ from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers
 
 from unveil.files import replacing
 
-PIECES = " ?[A-Za-z]+| ?[0-9]|[\\s\\S]"  # a word or a digit, each with one blank before it, or any other character
-
 
 @runtime_checkable
 class Codec(Protocol):
@@ -50,12 +48,13 @@ class FileTokenizer:
         return cls(tokenizer=tokenizer)
 
     @classmethod
-    def words(cls, vocabulary: Iterable[str], special: Sequence[str]) -> "FileTokenizer":
-        """One token per piece: words and digits with the blank before them, other characters; then the special tokens.
+    def words(cls, vocabulary: Iterable[str], special: Sequence[str], *, digits: int = 1) -> "FileTokenizer":
+        """One token per piece: words and numbers with the blank before them, other characters; then the special tokens.
 
-        A piece that comes twice counts once. ValueError for an entry that is not one piece, as "two words" or "12".
+        Numbers of up to `digits` digits are one piece, longer ones are spelled. A piece that comes twice counts once.
+        ValueError for an entry that is not one piece, as "two words" or "123".
         """
-        split = pre_tokenizers.Split(Regex(PIECES), "isolated")
+        split = pre_tokenizers.Split(Regex(_pieces(digits)), "isolated")
         entries = list(dict.fromkeys([*vocabulary, *special]))
         for entry in entries[: len(entries) - len(special)]:
             if len(split.pre_tokenize_str(entry)) != 1:
@@ -83,3 +82,9 @@ class FileTokenizer:
         """Text of ids."""
         text: str = self.tokenizer.decode(list(ids), skip_special_tokens=True)
         return text
+
+
+def _pieces(digits: int) -> str:
+    """Words, numbers of up to `digits` digits, digits of longer ones, each with the blank before it; characters."""
+    short = f"[0-9]{{1,{digits}}}(?![0-9])"
+    return f" {short}|(?<![0-9]){short}| ?[0-9]| ?[A-Za-z]+|[\\s\\S]"

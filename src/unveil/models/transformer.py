@@ -4,20 +4,24 @@ It embeds tokens or soft tokens, recomputes the columns in `fresh` and answers f
 run on exactly those columns, and the last layer's queries are only the columns that answer.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import partial
 
 import torch
 import torch.nn.functional as F
 from jaxtyping import Bool, Float, Int64
 from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
 
 from unveil import noise
 from unveil.canvas import SOFT, SOFT_MASK, Canvas
-from unveil.models.attention import Bidirectional, Grid, Layout, Rule, attend
+from unveil.models.attention import Bidirectional, Layout, Rule, attend
 from unveil.models.denoiser import Prediction, Want
 from unveil.models.kv import KVBuffer
 from unveil.models.reduce import reduce
 
+Store = Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]
 TOKEN_NOISE = 1  # the salt of the noise that draws tokens
 
 
@@ -69,32 +73,34 @@ class Layer(nn.Module):
         self.up = nn.Linear(a.width, a.feed_width, bias=a.other_bias)
         self.down = nn.Linear(a.feed_width, a.width, bias=a.other_bias)
 
-    def keys_values(self, x: Float[Tensor, "Q D"], turn: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor]:
-        """Rotated keys and values, each (Q, kv heads, head width)."""
-        return rotate(self.heads(self.key(x)), turn), self.heads(self.value(x))
+    def forward(
+        self, x: Float[Tensor, "Q D"], turn: tuple[Tensor, Tensor], layout: Layout, store: Store, last: bool
+    ) -> Float[Tensor, "W D"]:
+        """The residual stream after this layer, in the last layer only at the columns that answer.
+
+        `store` takes this layer's keys and values and gives those to be seen.
+        """
+        normed = self.attention_norm(x)
+        keys, values = store(rotate(self.heads(self.key(normed)), turn), self.heads(self.value(normed)))
+        grid, visible = layout.fresh, layout.visible
+        if last:
+            grid, visible = layout.read, layout.visible_last
+            x, normed, *turned = (t.index_select(0, layout.answer) for t in (x, normed, *turn))
+            turn = turned[0], turned[1]
+        queries = rotate(self.heads(self.query(normed)), turn)
+        x = x + self.output(attend(grid, queries, keys, values, visible))
+        h = self.feed_norm(x)
+        return x + self.down(F.silu(self.gate(h)) * self.up(h))
 
     def heads(self, x: Float[Tensor, "Q D"]) -> Float[Tensor, "Q H d"]:
         """The same numbers, head by head."""
         return x.view(x.shape[0], x.shape[1] // self.head_width, self.head_width)  # -1 fails where no column is read
 
-    def mix(
-        self,
-        x: Float[Tensor, "Q D"],
-        normed: Float[Tensor, "Q D"],
-        turn: tuple[Tensor, Tensor],
-        grid: Grid,
-        kv: tuple[Tensor, Tensor],
-        visible: Bool[Tensor, "A 1 #width C"] | None,
-    ) -> Float[Tensor, "Q D"]:
-        """The residual stream after this layer at the columns of `x`."""
-        queries = rotate(self.heads(self.query(normed)), turn)
-        x = x + self.output(attend(grid, queries, *kv, visible))
-        h = self.feed_norm(x)
-        return x + self.down(F.silu(self.gate(h)) * self.up(h))
-
 
 class Transformer(nn.Module):
     """A denoiser over the canvas."""
+
+    _no_split_modules = ("Layer",)  # what Accelerate wraps for FSDP, unless its configuration names a class
 
     def __init__(self, architecture: Architecture) -> None:
         super().__init__()
@@ -106,6 +112,15 @@ class Transformer(nn.Module):
         self.head = nn.Linear(a.width, a.vocabulary, bias=a.head_bias)
         if a.tied:
             self.head.weight = self.embed.weight
+        self.recompute = False
+
+    def gradient_checkpointing_enable(self) -> None:
+        """Keep no activations inside the layers; the backward pass computes them again. Not where a cache is used."""
+        self.recompute = True
+
+    def gradient_checkpointing_disable(self) -> None:
+        """Keep the activations again."""
+        self.recompute = False
 
     @property
     def mask_id(self) -> int:
@@ -149,21 +164,14 @@ class Transformer(nn.Module):
         """Normed hidden states that answer; the head is linear in them."""
         x = self.embedded(canvas, layout.index)
         turn = rotation(layout.column, self.architecture, x)
-        slots = layout.index if cache is None else cache.slots(layout.index)
-        for number, layer in enumerate(self.layers):
-            assert isinstance(layer, Layer)
-            normed = layer.attention_norm(x)
-            kv = layer.keys_values(normed, turn)
-            if cache is None:
-                kv = layout.fresh.pad(kv[0]).transpose(1, 2), layout.fresh.pad(kv[1]).transpose(1, 2)
-            else:
-                cache.write(number, slots, *kv)
-                kv = cache.read(number, layout.rows, layout.length)
-            if number + 1 < len(self.layers):
-                x = layer.mix(x, normed, turn, layout.fresh, kv, layout.visible)
-            else:
-                x, normed, *last = (t.index_select(0, layout.answer) for t in (x, normed, *turn))
-                x = layer.mix(x, normed, (last[0], last[1]), layout.read, kv, layout.visible_last)
+        stores: list[Store] = [layout.padded] * len(self.layers)
+        if cache is not None:
+            slots = cache.slots(layout.index)
+            stores = [partial(cache.exchange, n, slots, layout.rows, layout.length) for n in range(len(self.layers))]
+        again = self.recompute and cache is None and torch.is_grad_enabled()
+        for number, (layer, store) in enumerate(zip(self.layers, stores, strict=True), 1):
+            given = (x, turn, layout, store, number == len(self.layers))
+            x = checkpoint(layer, *given, use_reentrant=False) if again else layer(*given)
         return self.norm(x)
 
     def embedded(self, canvas: Canvas, index: Int64[Tensor, " Q"]) -> Float[Tensor, "Q D"]:
@@ -195,8 +203,8 @@ def rotation(column: Int64[Tensor, " Q"], a: Architecture, like: Tensor) -> tupl
 def rotate(x: Float[Tensor, "Q H d"], turn: tuple[Tensor, Tensor]) -> Float[Tensor, "Q H d"]:
     """Rotate the pairs (i, i + d/2) of each head, in at least float32 as the published codes do."""
     cos, sin = turn
-    a, b = x.to(cos.dtype).chunk(2, -1)
-    return (x * cos).add_(torch.cat([b, a], -1).mul_(sin)).to(x.dtype)  # in place: twice as fast on a CPU
+    wide = x.to(cos.dtype)
+    return (wide * cos).add_(wide.roll(x.shape[-1] // 2, -1).mul_(sin)).to(x.dtype)  # in place: twice as fast on a CPU
 
 
 def initialise(model: Transformer, seed: int, std: float = 0.02) -> Transformer:
@@ -211,5 +219,3 @@ def initialise(model: Transformer, seed: int, std: float = 0.02) -> Transformer:
             elif name.endswith("bias"):
                 parameter.zero_()
     return model
-
-
