@@ -1,6 +1,7 @@
 """The masked diffusion bound: its expectation by brute force, its times, its masks."""
 
 from collections.abc import Callable
+from dataclasses import dataclass, replace
 from functools import cache, partial
 from itertools import product
 
@@ -11,7 +12,8 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from tests.toy import MASK, logits, toy
-from unveil.objectives.masked import Batch, MaskedDiffusion
+from unveil.objectives.loss import Batch, Example, loss, stratified
+from unveil.objectives.masked import MaskedDiffusion
 from unveil.schedule import Cosine, Linear, Schedule
 
 PROMPT, ANSWER = [1, 2], [3, 4, 5]
@@ -22,6 +24,15 @@ denoiser = cache(partial(toy, gain=0.3))
 def batch(rows: int, padding: int = 0) -> Batch:
     tokens = torch.tensor(PROMPT + ANSWER + [0] * padding).expand(rows, -1)
     return Batch(tokens, torch.full((rows,), 2), torch.full((rows,), 5))
+
+
+def value(objective: MaskedDiffusion, batch: Batch, seed: int) -> Tensor:
+    return loss(denoiser(), objective.corrupt(batch, MASK, seed))
+
+
+def times(example: Example) -> Tensor:
+    """The times of an example of equal answers, from its weights (Linear: 1/t)."""
+    return 1 / (example.weight * 3 * len(example.weight))
 
 
 def log_probs(masked: tuple[int, ...]) -> Tensor:
@@ -47,7 +58,7 @@ def brute_force(schedule: Schedule, min_time: float) -> float:
 @pytest.mark.parametrize("objective", OBJECTIVES, ids=repr)
 def test_its_expectation_is_the_bound(objective: MaskedDiffusion) -> None:
     exact = brute_force(objective.schedule, objective.min_time)
-    values = torch.tensor([float(objective(denoiser(), batch(500), seed).value) for seed in range(40)]).double()
+    values = torch.tensor([float(value(objective, batch(500), seed)) for seed in range(40)]).double()
     error = float(values.std()) / len(values) ** 0.5
     assert error < 0.02 * exact, "too few samples to tell"
     assert abs(float(values.mean()) - exact) < 4 * error
@@ -55,63 +66,101 @@ def test_its_expectation_is_the_bound(objective: MaskedDiffusion) -> None:
 
 @pytest.mark.parametrize("padding", [0, 3])
 def test_its_value_is_the_weighted_sum_over_the_masks_drawn(padding: int) -> None:
-    objective, rows = MaskedDiffusion(), 8
-    generator = torch.Generator().manual_seed(5)
-    t = objective.times(rows, generator)
-    canvas = objective.corrupt(batch(rows, padding), t, MASK, generator)
-    value = 0.0
-    for row in range(rows):
-        masked = tuple(column - 2 for column in canvas.undecided[row].nonzero()[:, 0].tolist())
-        value -= float(log_probs(masked)[list(masked)].sum() / t[row]) / 3 / rows
-    loss = objective(denoiser(), batch(rows, padding), 5)
-    assert abs(float(loss.value) - value) < 1e-6 * abs(value)
-    assert loss.parts == {"masked": float(canvas.undecided.sum() / rows)}
+    rows = 8
+    example = MaskedDiffusion().corrupt(batch(rows, padding), MASK, 5)
+    want = 0.0
+    for row, t in enumerate(times(example)):
+        masked = tuple(column - 2 for column in example.canvas.undecided[row].nonzero()[:, 0].tolist())
+        want -= float(log_probs(masked)[list(masked)].sum() / t) / 3 / rows
+    assert abs(float(loss(denoiser(), example)) - want) < 1e-6 * abs(want)
+    (part,) = MaskedDiffusion().losses(denoiser(), example)
+    assert float(part) == float(loss(denoiser(), example))
 
 
-def test_rows_of_unequal_length_weigh_the_same() -> None:
-    """Every row counts per token of its own answer: ten equal rows, one cut short, change only by that row."""
-    objective, whole = MaskedDiffusion(), batch(4)
+@pytest.mark.parametrize("per", ["row", "token"])
+def test_what_is_averaged(per: str) -> None:
+    """Rows, each per token of its own answer, or all tokens: the last of four equal rows is one shorter."""
+    whole = batch(4)
     short = Batch(whole.tokens, whole.start, torch.tensor([5, 5, 5, 4]))
-    generator = torch.Generator().manual_seed(1)
-    t = objective.times(4, generator)
-    hidden = objective.corrupt(short, t, MASK, generator).undecided
+    example = MaskedDiffusion(per=per).corrupt(short, MASK, 1)
+    hidden = example.canvas.undecided
     assert not hidden[3, 4]
-    per_row = []
+    t = times(MaskedDiffusion().corrupt(whole, MASK, 1))
+    want = 0.0
     for row in range(4):
         masked = tuple(column - 2 for column in hidden[row].nonzero()[:, 0].tolist())
         end = int(short.end[row])
         ids = torch.tensor([*PROMPT, *(MASK if i in masked else token for i, token in enumerate(ANSWER))])[:end]
         p = logits(denoiser(), ids)[2:].log_softmax(-1)[torch.arange(end - 2), torch.tensor(ANSWER[: end - 2])]
-        per_row.append(-float(p[list(masked)].sum() / t[row]) / (end - 2))
-    value = float(objective(denoiser(), short, 1).value)
-    assert abs(value - sum(per_row) / 4) < 1e-6 * abs(value)
+        want -= float(p[list(masked)].sum() / t[row]) / (4 * (end - 2) if per == "row" else 11)
+    assert abs(float(loss(denoiser(), example)) - want) < 1e-6 * abs(want)
 
 
-@given(rows=st.integers(1, 50), seed=st.integers(0, 2**31), min_time=st.sampled_from([1e-3, 0.1]))
-def test_times_are_stratified(rows: int, seed: int, min_time: float) -> None:
-    """One time in each of B equal parts of [min_time, 1), all at the same place in theirs."""
-    times = MaskedDiffusion(min_time=min_time).times(rows, torch.Generator().manual_seed(seed))
-    assert times.shape == (rows,) and times.min() >= min_time and times.max() <= 1
-    even = ((times.sort().values.double() - min_time) / (1 - min_time)) * rows
-    place = even - torch.arange(rows)
+@given(parts=st.lists(st.integers(0, 3), min_size=6, max_size=6), seed=st.integers(0, 99))
+def test_the_losses_of_parts_add_up_to_the_loss(parts: list[int], seed: int) -> None:
+    """However the rows of an example are dealt out, and cut to their longest."""
+    whole = batch(6, 2)
+    example = MaskedDiffusion().corrupt(Batch(whole.tokens, whole.start, torch.tensor([5, 4, 5, 3, 7, 6])), MASK, seed)
+    total = torch.zeros(())
+    for part in range(4):
+        index = torch.tensor([row for row in range(6) if parts[row] == part], dtype=torch.int64)
+        if len(index):
+            some = example.rows(index)
+            total = total + loss(denoiser(), some.narrow(int(some.canvas.end.max())))
+    assert abs(float(total) - float(loss(denoiser(), example))) < 1e-5 * max(1.0, float(total))
+
+
+@given(rows=st.integers(1, 50), seed=st.integers(0, 2**31))
+def test_times_are_stratified(rows: int, seed: int) -> None:
+    """One time in each of B equal parts of [0, 1), all at the same place in theirs."""
+    drawn = stratified(rows, torch.Generator().manual_seed(seed))
+    assert drawn.shape == (rows,) and drawn.min() >= 0 and drawn.max() < 1
+    place = drawn.sort().values.double() * rows - torch.arange(rows)
     assert (place > -1e-4).all() and (place < 1 + 1e-4).all() and place.max() - place.min() < 1e-3
 
 
 def test_the_mean_time_hardly_varies_between_batches_and_each_time_is_uniform() -> None:
-    objective, rows = MaskedDiffusion(), 16
-    times = torch.stack([objective.times(rows, torch.Generator().manual_seed(seed)) for seed in range(4000)]).double()
-    want = (1 - 1e-3) / rows / 12**0.5  # independent times: (1 - 1e-3) / 12^0.5 / rows^0.5, four times as much
-    assert abs(float(times.mean(1).std()) / want - 1) < 0.05
-    first = ((times[:, 0] - 1e-3) / (1 - 1e-3)).sort().values
-    assert (first - (torch.arange(4000) + 0.5) / 4000).abs().max() < 1.95 / 4000**0.5
+    rows = 16
+    drawn = torch.stack([stratified(rows, torch.Generator().manual_seed(seed)) for seed in range(4000)]).double()
+    want = 1 / rows / 12**0.5  # independent times: 1 / 12^0.5 / rows^0.5, four times as much
+    assert abs(float(drawn.mean(1).std()) / want - 1) < 0.05
+    for row in (0, 7):
+        even = drawn[:, row].sort().values
+        assert (even - (torch.arange(4000) + 0.5) / 4000).abs().max() < 1.95 / 4000**0.5
+    apart = drawn[:, :8].mean(1) - drawn[:, 8:].mean(1)  # halves of a batch sorted by task get the same times
+    assert abs(float(apart.mean())) < 4.5 * float(apart.std()) / 4000**0.5
+
+
+@given(rows=st.integers(1, 50), seed=st.integers(0, 2**31), min_time=st.sampled_from([1e-3, 0.1]))
+def test_times_lie_between_the_least_and_one(rows: int, seed: int, min_time: float) -> None:
+    example = MaskedDiffusion(min_time=min_time).corrupt(batch(rows), MASK, seed)
+    assert times(example).min() >= min_time * (1 - 1e-5) and times(example).max() <= 1 + 1e-5
+
+
+@dataclass(frozen=True, kw_only=True)
+class Still:
+    """Another schedule, stopped."""
+
+    time: float
+    schedule: Schedule
+
+    def alpha(self, t: Tensor) -> Tensor:
+        return self.schedule.alpha(torch.full_like(t, self.time))
+
+    def weight(self, t: Tensor) -> Tensor:
+        return self.schedule.weight(torch.full_like(t, self.time))
+
+    def reveal(self, *args: object) -> Tensor:
+        raise NotImplementedError
 
 
 @pytest.mark.parametrize("schedule", [Linear(), Cosine()], ids=repr)
 def test_masks_hide_the_answer_alone_and_as_often_as_the_schedule_says(schedule: Schedule) -> None:
     objective, rows = MaskedDiffusion(schedule=schedule), 20_000
     for time in (0.2, 0.7):
-        t = torch.full((rows,), time)
-        canvas = objective.corrupt(batch(rows, 2), t, MASK, torch.Generator().manual_seed(0))
+        # a schedule that is at this time whatever the time
+        still = Still(time=time, schedule=schedule)
+        canvas = replace(objective, schedule=still).corrupt(batch(rows, 2), MASK, 0).canvas
         hidden, chance = canvas.undecided, 1 - float(schedule.alpha(torch.tensor(time)))
         assert not hidden[:, :2].any() and not hidden[:, 5:].any()
         error = 4.5 * (chance * (1 - chance) / rows) ** 0.5
@@ -125,7 +174,7 @@ def test_masks_hide_the_answer_alone_and_as_often_as_the_schedule_says(schedule:
 
 def test_a_seed_decides_everything_and_nothing_else_does() -> None:
     objective = MaskedDiffusion()
-    values: Callable[[int], float] = lambda seed: float(objective(denoiser(), batch(6), seed).value)  # noqa: E731
+    values: Callable[[int], float] = lambda seed: float(value(objective, batch(6), seed))  # noqa: E731
     torch.manual_seed(0)
     one = values(3)
     torch.manual_seed(1)
@@ -133,12 +182,12 @@ def test_a_seed_decides_everything_and_nothing_else_does() -> None:
 
 
 def test_a_batch_in_which_nothing_is_masked_has_no_loss() -> None:
-    objective = MaskedDiffusion(schedule=Linear(), min_time=1e-3)
-    seed = next(s for s in range(1000) if float(objective.times(1, torch.Generator().manual_seed(s))) < 0.01)
+    examples = (MaskedDiffusion().corrupt(batch(1), MASK, seed) for seed in range(1000))
+    example = next(x for x in examples if not x.canvas.undecided.any())
     model = toy().requires_grad_(True)
-    loss = objective(model, batch(1), seed)
-    assert float(loss.value.detach()) == 0.0 and loss.parts == {"masked": 0.0}
-    loss.value.backward()
+    none = loss(model, example)
+    assert float(none.detach()) == 0.0
+    none.backward()
     assert model.head.weight.grad is None or model.head.weight.grad.abs().sum() == 0
 
 
@@ -147,3 +196,8 @@ def test_a_time_without_a_weight_is_refused(min_time: float) -> None:
     with pytest.raises(ValueError) as caught:
         MaskedDiffusion(min_time=min_time)
     assert str(caught.value) == f"min_time={min_time} is outside (0, 1): the weight 1/t has no value at 0"
+
+
+def test_an_unknown_average_is_refused() -> None:
+    with pytest.raises(ValueError, match="per='batch' is unknown: average per 'row' or per 'token'"):
+        MaskedDiffusion(per="batch")

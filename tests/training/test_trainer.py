@@ -4,25 +4,30 @@ import math
 import os
 import random
 import re
+import shutil
 import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
-from dataclasses import replace
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
+from safetensors import safe_open
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
 import unveil
 from tests.training import tiny
 from unveil.files import read_jsonl
-from unveil.objectives.masked import Batch, Loss, MaskedDiffusion
-from unveil.training.run import Run
-from unveil.training.trainer import Training, train
+from unveil.models.denoiser import Denoiser
+from unveil.objectives.loss import Batch, Example
+from unveil.objectives.masked import MaskedDiffusion
+from unveil.training.settings import Training
+from unveil.training.trainer import train
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -43,7 +48,7 @@ def assert_same_run(one: Path, other: Path) -> None:
     logs = [read_jsonl(folder / "metrics.jsonl") for folder in (one, other)]
     for log in logs:
         for record in log:
-            del record["seconds"]
+            del record["rows_per_second"]
     assert logs[0] == logs[1]
     assert (one / "best.txt").read_text() == (other / "best.txt").read_text()
 
@@ -104,18 +109,19 @@ def test_an_incomplete_last_line_is_written_again(whole: Path, tmp_path: Path) -
 
 
 def test_a_finished_run_resumed_does_nothing(whole: Path) -> None:
-    before = {path.name: path.read_bytes() for path in whole.iterdir()}
+    before = {path.name: path.read_bytes() for path in whole.iterdir() if path.is_file()}
     model = tiny.run(whole, resume=True, on_step=lambda step: pytest.fail("it trained on"))
-    assert {path.name: path.read_bytes() for path in whole.iterdir()} == before
+    assert {path.name: path.read_bytes() for path in whole.iterdir() if path.is_file()} == before
     weights = load_file(whole / "state.safetensors")
-    for name, parameter in model.named_parameters():
-        assert torch.equal(parameter, weights[f"model.{name}"])
+    for name, parameter in model.named_parameters():  # what is returned is the moving average
+        assert torch.equal(parameter, weights[f"average.module.{name}"])
+        assert not torch.equal(parameter, weights[f"model.{name}"])
 
 
 def test_metrics_say_what_happened(whole: Path) -> None:
     records = read_jsonl(whole / "metrics.jsonl")
     assert [record["step"] for record in records] == list(range(1, 41))
-    assert all({"loss", "norm", "lr", "masked", "seconds"} <= record.keys() for record in records)
+    assert all({"loss", "norm", "lr", "masked", "rows_per_second"} <= record.keys() for record in records)
     assert [record["step"] for record in records if "score" in record] == [8, 16, 24, 32, 40]
     assert [record["lr"] for record in records] == [tiny.TRAINING.rate(step) for step in range(40)]
     first, last = (sum(record["loss"] for record in part) / 10 for part in (records[:10], records[-10:]))
@@ -169,16 +175,21 @@ def not_differentiable(value: Tensor) -> Tensor:
     return (value - value.detach()).sqrt()  # 0, with an infinite slope
 
 
-class Broken:
+@dataclass(frozen=True)
+class Broken(MaskedDiffusion):
     """A loss that goes wrong from some step on."""
 
-    def __init__(self, at: int, how: Callable[[Tensor], Tensor]) -> None:
-        self.at, self.how, self.calls = at, how, 0
+    at: int
+    how: Callable[[Tensor], Tensor]
+    seen: list[int] = field(default_factory=list)
 
-    def __call__(self, denoiser: nn.Module, batch: Batch, seed: int) -> Loss:
-        self.calls += 1
-        loss = MaskedDiffusion()(denoiser, batch, seed)
-        return loss if self.calls <= self.at else Loss(self.how(loss.value), loss.parts)
+    def corrupt(self, batch: Batch, mask_id: int, seed: int) -> Example:
+        self.seen.append(seed)
+        return super().corrupt(batch, mask_id, seed)
+
+    def losses(self, denoiser: Denoiser, example: Example) -> Iterator[Tensor]:
+        for value in super().losses(denoiser, example):
+            yield value if len(self.seen) <= self.at else self.how(value)
 
 
 @pytest.mark.parametrize("how, loss", [(not_finite, "nan"), (not_differentiable, "0.0")])
@@ -186,29 +197,70 @@ def test_a_loss_or_gradient_that_is_not_finite_stops_and_leaves_the_state(
     tmp_path: Path, how: Callable[[Tensor], Tensor], loss: str
 ) -> None:
     model = tiny.toy(layers=1, width=16, dtype=torch.float32)
+    settings = replace(tiny.TRAINING, save_every=4, ema=0.0)
     with pytest.raises(FloatingPointError) as caught:
-        train(model, Broken(8, how), tiny.batch, replace(tiny.TRAINING, save_every=4), out=tmp_path)
-    assert re.fullmatch(rf"step 8: loss {loss}, gradient norm (nan|inf): lower lr=0.003", str(caught.value))
+        train(model, Broken(8, how), tiny.batch, settings, out=tmp_path)
+    seed = settings.loss_seed(8)
+    assert re.fullmatch(
+        rf"step 9: the loss of its batch \(seed {seed}\) is {loss}, its gradient (nan|inf); nothing was changed. "
+        r"Look at the data of that step, or lower lr=0.003",
+        str(caught.value),
+    )
     assert all(value.isfinite().all() for value in model.state_dict().values())
     assert num_lines(tmp_path / "metrics.jsonl") == 8
-    assert all(value.isfinite().all() for value in load_file(tmp_path / "state.safetensors").values())
-    run = Run(folder=tmp_path, model=model, optimiser=torch.optim.AdamW(model.parameters()))
-    assert run.open(resume=True) == 8
+    state = load_file(tmp_path / "state.safetensors")
+    assert all(torch.equal(state[f"model.{name}"], value) for name, value in model.state_dict().items())
 
 
-def test_a_state_of_another_model_is_refused(whole: Path) -> None:
-    model = tiny.toy(layers=2, width=16, dtype=torch.float32)
+def test_a_diverging_loss_stops_and_the_last_good_state_stays(tmp_path: Path) -> None:
+    """From step 11 on the loss is ten times what it was; the mean of four is seen to be three times the lowest."""
+    settings = replace(tiny.TRAINING, save_every=1, patience=4, lr=1e-6)
+    model = tiny.toy(layers=1, width=16, dtype=torch.float32)
+    with pytest.raises(FloatingPointError) as caught:
+        train(model, Broken(10, lambda value: 10 * value), tiny.batch, settings, out=tmp_path)
+    last = num_lines(tmp_path / "metrics.jsonl")
+    assert 11 <= last <= 14
+    assert re.fullmatch(
+        rf"the loss diverged: \S+ on average in steps {last - 3} to {last}, \S+ before. "
+        rf"The last good state is in {re.escape(str(tmp_path))}/state.safetensors: lower lr=1e-06",
+        str(caught.value),
+    )
+    with safe_open(tmp_path / "state.safetensors", framework="pt") as state:
+        assert int(state.metadata()["step"]) == last - 1
+
+
+@pytest.mark.parametrize("change", [{"layers": 2}, {"width": 32}])
+def test_a_state_of_another_model_is_refused(whole: Path, tmp_path: Path, change: dict[str, int]) -> None:
+    shutil.copytree(whole, tmp_path, dirs_exist_ok=True)
+    model = tiny.toy(**({"layers": 1, "width": 16} | change), dtype=torch.float32)
     before = [x.clone() for x in model.state_dict().values()]
     with pytest.raises(ValueError, match="state.safetensors is of another model: use its own recipe, or a new folder"):
-        Run(folder=whole, model=model, optimiser=torch.optim.AdamW(model.parameters())).open(resume=True)
+        train(model, MaskedDiffusion(), tiny.batch, tiny.TRAINING, out=tmp_path, resume=True)
     assert all(torch.equal(x, y) for x, y in zip(before, model.state_dict().values(), strict=True))
+
+
+def test_a_run_with_other_settings_is_refused(tmp_path: Path) -> None:
+    def once(lr: float, resume: bool) -> None:
+        model = tiny.toy(layers=1, width=16, dtype=torch.float32)
+        settings = {"lr": lr, "betas": (0.9, 0.98)}
+        training = Training(steps=2, lr=lr, save_every=1)
+        train(model, MaskedDiffusion(), tiny.batch, training, out=tmp_path, resume=resume, settings=settings)
+
+    once(0.1, False)
+    once(0.1, True)
+    with pytest.raises(ValueError) as caught:
+        once(0.2, True)
+    assert str(caught.value) == (
+        f"{tmp_path} was started with lr=0.1 and is resumed with lr=0.2: "
+        "give the same settings, or choose another folder"
+    )
 
 
 def test_a_folder_with_a_run_is_not_overwritten(whole: Path) -> None:
     before = (whole / "state.safetensors").read_bytes()
     with pytest.raises(ValueError) as caught:
         tiny.run(whole)
-    assert str(caught.value) == f"{whole} already holds a run: resume it, or choose another folder"
+    assert str(caught.value) == f"{whole} already holds a run: go on with --resume, or choose another folder"
     assert (whole / "state.safetensors").read_bytes() == before
 
 
@@ -218,10 +270,16 @@ def test_a_folder_with_a_run_is_not_overwritten(whole: Path) -> None:
         ({"steps": 0}, "steps=0 is not positive: give at least 1"),
         ({"validate_every": 0}, "validate_every=0 is not positive: give at least 1"),
         ({"save_every": -1}, "save_every=-1 is not positive: give at least 1"),
-        ({"lr": 0.0}, "lr=0.0 is not positive: give a learning rate above 0"),
+        ({"patience": 0}, "patience=0 is not positive: give at least 1"),
+        ({"lr": 0.0}, "lr=0.0 is not positive: give a number above 0"),
+        ({"clip": 0.0}, "clip=0.0 is not positive: give a number above 0"),
+        ({"micro_rows": -1}, "micro_rows=-1 is negative: give 0 or more"),
+        ({"ema": 1.0}, "ema=1.0 is outside [0, 1): it is a decay, 0 for none"),
+        ({"precision": "int8"}, "precision='int8' is unknown: use no, bf16, fp16"),
+        ({"optimiser": "sgd"}, "optimiser='sgd' is unknown: use adamw, muon"),
     ],
 )
-def test_impossible_settings_are_refused(change: dict[str, float], message: str) -> None:
+def test_impossible_settings_are_refused(change: dict[str, Any], message: str) -> None:
     with pytest.raises(ValueError) as caught:
         replace(tiny.TRAINING, **change)
     assert str(caught.value) == message

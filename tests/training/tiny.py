@@ -10,10 +10,12 @@ from torch import nn
 from tests.toy import toy
 from unveil.files import write_text
 from unveil.models.transformer import Transformer
-from unveil.objectives.masked import Batch, MaskedDiffusion
-from unveil.training.trainer import Training, train
+from unveil.objectives.loss import Batch, loss
+from unveil.objectives.masked import MaskedDiffusion
+from unveil.training.settings import Training
+from unveil.training.trainer import train
 
-TRAINING = Training(steps=40, lr=3e-3, warmup=5, seed=3, validate_every=8, save_every=6)
+TRAINING = Training(steps=40, lr=3e-3, warmup=5, seed=3, ema=0.9, micro_rows=2, validate_every=8, save_every=6)
 
 
 def batch(step: int) -> Batch:
@@ -25,7 +27,7 @@ def batch(step: int) -> Batch:
 def validate(model: nn.Module) -> dict[str, float]:
     """A score that goes up and down, as scores do."""
     with torch.no_grad():
-        value = MaskedDiffusion()(model, batch(10**6), 0).value
+        value = loss(model, MaskedDiffusion().corrupt(batch(10**6), model.mask_id, 0))  # type: ignore[arg-type]
     return {"validation": float(value), "score": float((value * 1000).long() % 97)}
 
 

@@ -1,76 +1,54 @@
 """The masked diffusion bound: mask a random share of the answer, predict it, weigh by the schedule.
 
-MDLM (Sahoo et al. 2024, arXiv 2406.07524) and LLaDA (arXiv 2502.09992), its pretraining and, where `start` leaves out
-the prompt, its fine-tuning form.
+MDLM (Sahoo et al. 2024, arXiv 2406.07524) and LLaDA (arXiv 2502.09992). `start` and `end` of the batch choose the
+form: everything (pretraining), the answer with its EOS padding (LLaDA's fine-tuning), or up to the first EOS.
 """
 
+from collections.abc import Iterator
 from dataclasses import dataclass, field
-from typing import NamedTuple
 
 import torch
-from jaxtyping import Float, Int, Int64
+from jaxtyping import Bool, Float
 from torch import Tensor
 
 from unveil.canvas import Canvas
-from unveil.models.denoiser import Denoiser, Want
+from unveil.models.denoiser import Denoiser
+from unveil.objectives.loss import Batch, Example, loss, stratified
 from unveil.schedule import Linear, Schedule
-
-
-class Batch(NamedTuple):
-    """Whole sequences; columns start .. end - 1 of each row are to be learned, those before are always visible."""
-
-    tokens: Int64[Tensor, "B L"]
-    start: Int64[Tensor, " B"]
-    end: Int64[Tensor, " B"]
-
-
-class Loss(NamedTuple):
-    """A value to minimise and what to log beside it."""
-
-    value: Float[Tensor, ""]
-    parts: dict[str, float]
 
 
 @dataclass(frozen=True, kw_only=True)
 class MaskedDiffusion:
-    """E_t [ weight(t) * sum of -log p over the masked tokens ] / number of answer tokens: nats, averaged over rows.
+    """E_t [ weight(t) * sum of -log p over the masked tokens ], in nats per answer token.
 
-    Times are stratified: one uniform offset and B equidistant points, so a batch covers (0, 1] evenly.
+    Times are stratified: one uniform offset and B equidistant points, so a batch covers (0, 1] evenly. `per` says what
+    is averaged: rows, each over its own answer (LLaDA's fine-tuning), or all answer tokens of the batch (pretraining).
     """
 
     schedule: Schedule = field(default_factory=Linear)
     min_time: float = 1e-3
+    per: str = "row"
 
     def __post_init__(self) -> None:
         if not 0 < self.min_time < 1:
             raise ValueError(f"min_time={self.min_time} is outside (0, 1): the weight 1/t has no value at 0")
+        if self.per not in ("row", "token"):
+            raise ValueError(f"per={self.per!r} is unknown: average per 'row' or per 'token'")
 
-    def times(self, rows: int, generator: torch.Generator) -> Float[Tensor, " B"]:
-        """One time for every row, in [min_time, 1)."""
-        offset = torch.rand(1, generator=generator)  # on the host: the same on every device
-        even = (offset + torch.arange(rows) / rows) % 1.0
-        return self.min_time + (1 - self.min_time) * even
-
-    def corrupt(
-        self, batch: Batch, t: Float[Tensor, " B"], mask_id: int, generator: torch.Generator
-    ) -> Canvas:
-        """Mask each answer column with probability 1 - alpha(t) of its row."""
-        device = batch.tokens.device
-        column = torch.arange(batch.tokens.shape[1], device=device)
-        answer = (column >= batch.start[:, None]) & (column < batch.end[:, None])
-        drawn = (torch.rand(batch.tokens.shape, generator=generator) >= self.schedule.alpha(t)[:, None]).to(device)
-        return Canvas.corrupt(batch.tokens, drawn & answer, start=batch.start, end=batch.end, mask_id=mask_id)
-
-    def __call__(self, denoiser: Denoiser, batch: Batch, seed: int) -> Loss:
-        """The loss of one batch; the same seed gives the same times and masks on every device."""
+    def corrupt(self, batch: Batch, mask_id: int, seed: int) -> Example:
+        """Mask each answer column with probability 1 - alpha(t) of its row; everything random comes from `seed`."""
         generator = torch.Generator().manual_seed(seed)
-        t = self.times(len(batch.tokens), generator)
-        canvas = self.corrupt(batch, t, denoiser.mask_id, generator)
-        hidden = canvas.undecided
-        scale = self.schedule.weight(t).to(hidden.device) / (batch.end - batch.start) / len(t)
-        want = Want(proposals=False, targets=batch.tokens)
-        log_probs = denoiser(canvas, canvas.inside, hidden, None, want).log_probs
-        assert log_probs is not None
-        rows: Int[Tensor, " W"] = hidden.nonzero()[:, 0]
-        value = -(scale[rows].to(log_probs) * log_probs).sum()
-        return Loss(value, {"masked": float(hidden.sum() / len(t))})
+        t = self.min_time + (1 - self.min_time) * stratified(len(batch.tokens), generator)
+        drawn = torch.rand(batch.tokens.shape, generator=generator) >= self.schedule.alpha(t)[:, None]
+        return self.example(batch, drawn.to(batch.tokens.device) & batch.answer, t, mask_id)
+
+    def example(self, batch: Batch, hidden: Bool[Tensor, "B L"], t: Float[Tensor, " B"], mask_id: int) -> Example:
+        """The example in which exactly `hidden` is masked, at the times `t`."""
+        lengths = (batch.end - batch.start).to(t)
+        share = 1 / (lengths * len(t)) if self.per == "row" else torch.ones_like(lengths) / lengths.sum()
+        canvas = Canvas.corrupt(batch.tokens, hidden, start=batch.start, end=batch.end, mask_id=mask_id)
+        return Example(canvas, batch.tokens, self.schedule.weight(t).to(share.device) * share)
+
+    def losses(self, denoiser: Denoiser, example: Example) -> Iterator[Float[Tensor, ""]]:
+        """The one part: the weighted cross-entropy."""
+        yield loss(denoiser, example)

@@ -1,69 +1,21 @@
-"""A small trainer: one objective, batches that are a function of the step, exact resumption.
+"""The trainer: one objective, batches that are a function of the step, exact resumption, any number of processes."""
 
-Everything random is a function of (seed, step), so the state is the weights, the optimiser and a step number. It is
-saved whole and renamed into place: a run that is killed goes on as if nothing had happened.
-"""
-
-import math
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import asdict
 from pathlib import Path
-from typing import Protocol, runtime_checkable
+from typing import Any, Protocol, cast, runtime_checkable
 
-import torch
-from accelerate import Accelerator
+from accelerate import PartialState
+from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from torch import nn
 
-from unveil.objectives.masked import Batch, Loss
-from unveil.training.run import Run
-
-
-@runtime_checkable
-class Objective(Protocol):
-    """What to minimise."""
-
-    def __call__(self, denoiser: nn.Module, batch: Batch, seed: int) -> Loss:
-        """The loss of one batch; everything random comes from `seed`."""
-        ...
-
-
-@dataclass(frozen=True, kw_only=True)
-class Training:
-    """AdamW with linear warm-up and a cosine to zero."""
-
-    steps: int
-    lr: float = 1e-3
-    warmup: int = 200
-    weight_decay: float = 0.01
-    betas: tuple[float, float] = (0.9, 0.98)
-    clip: float = 1.0
-    seed: int = 0
-    validate_every: int = 500
-    save_every: int = 100
-
-    def __post_init__(self) -> None:
-        for name in ("steps", "validate_every", "save_every"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"{name}={getattr(self, name)} is not positive: give at least 1")
-        if self.lr <= 0:
-            raise ValueError(f"lr={self.lr} is not positive: give a learning rate above 0")
-
-    def rate(self, step: int) -> float:
-        """The learning rate of a step, counted from 0."""
-        if step < self.warmup:
-            return self.lr * (step + 1) / self.warmup
-        progress = (step - self.warmup) / max(1, self.steps - self.warmup)
-        return self.lr * 0.5 * (1 + math.cos(math.pi * progress))
-
-    def due(self, step: int, every: int) -> bool:
-        """Whether something done every so many steps, and at the end, is due after this step."""
-        return (step + 1) % every == 0 or step + 1 == self.steps
-
-    def loss_seed(self, step: int) -> int:
-        """The seed of a step's masks and times."""
-        return self.seed * 1_000_003 + step
+from unveil.objectives.loss import Batch, Objective
+from unveil.training.checkpoint import Run
+from unveil.training.session import Session
+from unveil.training.settings import Training
+from unveil.training.watch import Watch
 
 
 def train(
@@ -76,65 +28,100 @@ def train(
     validate: Callable[[nn.Module], dict[str, float]] | None = None,
     keep: Callable[[nn.Module], None] | None = None,
     resume: bool = False,
+    settings: dict[str, Any] | None = None,
 ) -> nn.Module:
-    """Run `training.steps` updates on `batch(step)`; metrics and state are kept in the folder `out`.
+    """Run `training.steps` updates on `batch(step)`, the global batch; metrics and state are kept in the folder `out`.
 
-    One process. `validate` gives numbers to log, among them "score"; whenever the score is the best so far, `keep` is
-    called to save the weights. Raises ValueError if `out` holds a run and `resume` is not set, and FloatingPointError
-    for a loss or gradient that is not finite (the state before it stays on disk).
+    `validate` gives numbers to log, among them "score"; whenever the score is the best so far, `keep` is called to
+    save the weights (the moving average, if there is one). Returns the model that would be validated. Raises
+    ValueError if `out` holds a run and `resume` is not set, or a run with other `settings`, and FloatingPointError for
+    a loss that is not finite or diverges; the last good state stays on disk.
     """
-    accelerator = Accelerator(cpu=not torch.cuda.is_available())
-    if accelerator.num_processes > 1:
-        count = accelerator.num_processes
-        raise ValueError(f"this trainer runs in one process and was launched in {count}: start it without a launcher")
-    model.requires_grad_(True).train()
-    adam = torch.optim.AdamW(model.parameters(), training.lr, training.betas, weight_decay=training.weight_decay)
-    model, optimiser = accelerator.prepare(model, adam)
-    run = Run(folder=out, model=accelerator.unwrap_model(model), optimiser=optimiser.optimizer)
-    first = run.open(resume)
-    best, began = run.best(), time.perf_counter()
-    with _progress() as progress:
+    session = Session.open(model, training, out)
+    run = Run(folder=out, main=session.main, settings=settings or {})
+    run.check(resume)
+    first = run.restore(session)
+    watch = Watch.of(run.records(), training.patience)
+    session.curves(first)
+    with _progress(session.main) as progress:
         bar = progress.add_task("training", total=training.steps, completed=first, note="")
         for step in range(first, training.steps):
-            rows = Batch(*(x.to(accelerator.device) for x in batch(step)))
-            loss = objective(model, rows, training.loss_seed(step))
-            record = {"step": step + 1} | _update(accelerator, model, optimiser, loss, training, step)
-            record |= {"seconds": time.perf_counter() - began}
+            began = time.perf_counter()
+            example = objective.corrupt(batch(step), session.mask_id, training.loss_seed(step))
+            record = {"step": step + 1} | session.update(objective, example, step)
+            record["rows_per_second"] = len(example.weight) / (time.perf_counter() - began)
             if validate is not None and training.due(step, training.validate_every):
-                record |= validate(run.model)
-                model.train()
+                record |= session.validated(validate)
             run.log(record)
-            if keep is not None and record.get("score", -math.inf) > best:
-                best = record["score"]
-                keep(run.model)
-            if training.due(step, training.save_every):
-                run.save(step + 1)
-            progress.update(bar, completed=step + 1, note=f"loss {record['loss']:.3f}")
-    return run.model
+            session.plot(record)
+            if watch.best(record) and keep is not None:
+                session.kept(keep)
+            trouble = watch.see(record)
+            if trouble:
+                raise FloatingPointError(f"{trouble}. The last good state is in {run.state}: lower lr={training.lr}")
+            if training.due(step, training.save_every) and not watch.rising:
+                run.save(step + 1, session)
+            progress.update(bar, completed=step + 1, note=f"loss {record['loss']:.4f}")
+    session.close()
+    return session.chosen
 
 
-def _update(
-    accelerator: Accelerator,
-    model: nn.Module,
-    optimiser: torch.optim.Optimizer,
-    loss: Loss,
-    training: Training,
-    step: int,
-) -> dict[str, float]:
-    """One step of the optimiser, and what to log; FloatingPointError, with nothing changed, if it is not finite."""
-    accelerator.backward(loss.value)
-    value, norm = float(loss.value.detach()), float(accelerator.clip_grad_norm_(model.parameters(), training.clip))
-    if not math.isfinite(value) or not math.isfinite(norm):
-        raise FloatingPointError(f"step {step}: loss {value}, gradient norm {norm}: lower lr={training.lr}")
-    for group in optimiser.param_groups:
-        group["lr"] = training.rate(step)
-    optimiser.step()
-    optimiser.zero_grad()
-    return {"loss": value, "norm": norm, "lr": training.rate(step)} | loss.parts
+@runtime_checkable
+class Recipe(Protocol):
+    """A training as one part: a frozen dataclass whose fields, with those of its `training`, are its settings."""
+
+    @property
+    def training(self) -> Training:
+        """Steps, rates, seed."""
+
+    @property
+    def objective(self) -> Objective:
+        """What is minimised."""
+
+    def model(self) -> nn.Module:
+        """The model to start from."""
+
+    def batch(self, step: int) -> Batch:
+        """The global batch of a step; it follows from the step and the seed."""
+
+    def validate(self, model: nn.Module) -> dict[str, float]:
+        """Numbers to log; the weights of the highest "score" are kept."""
+
+    def save(self, model: nn.Module, folder: Path) -> None:
+        """Write what a user loads."""
+
+    def describe(self, folder: Path) -> None:
+        """Write what is known of a folder that `save` has written, when the training has ended."""
 
 
-def _progress() -> Progress:
+def run(recipe: Recipe, *, out: Path, resume: bool = False) -> Path:
+    """Train a recipe in the folder `out`; its best model so far is in `out`/model, the folder returned.
+
+    Every process of a launch calls it.
+    Raises what `train` raises.
+    """
+    best = out / "model"
+    settings = {"recipe": type(recipe).__name__} | asdict(cast(Any, recipe))
+    settings |= settings.pop("training")
+    Run(folder=out, settings=settings).check(resume)  # before a large model is loaded
+    train(
+        recipe.model(),
+        recipe.objective,
+        recipe.batch,
+        recipe.training,
+        out=out,
+        validate=recipe.validate,
+        keep=lambda model: recipe.save(model, best),
+        resume=resume,
+        settings=settings,
+    )
+    if PartialState().is_main_process:
+        recipe.describe(best)
+    return best
+
+
+def _progress(visible: bool) -> Progress:
     return Progress(
         TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TextColumn("{task.fields[note]}"),
-        TimeRemainingColumn(), speed_estimate_period=120,
+        TimeRemainingColumn(), speed_estimate_period=120, disable=not visible, console=Console(stderr=True),
     )  # fmt: skip

@@ -1,0 +1,58 @@
+"""How long and how fast to train: the settings of a run."""
+
+import math
+from dataclasses import dataclass
+
+LEGAL = {"precision": ("no", "bf16", "fp16"), "optimiser": ("adamw", "muon")}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Training:
+    """Linear warm-up, then a cosine to zero."""
+
+    steps: int
+    lr: float = 1e-3
+    warmup: int = 200
+    optimiser: str = "adamw"  # muon (Jordan et al. 2024): for the layers' matrices, AdamW for all else
+    weight_decay: float = 0.01
+    betas: tuple[float, float] = (0.9, 0.98)  # AdamW's
+    clip: float = 1.0
+    ema: float = 0.0  # decay of the moving average that is validated and kept; 0: the weights themselves
+    micro_rows: int = 0  # rows in memory at a time and process (gradient accumulation); 0: all
+    precision: str = "no"  # bf16, fp16: autocast; weights and optimiser stay as they are
+    checkpointing: bool = False  # recompute activations in the backward pass
+    patience: int = 200  # steps of a loss three times its lowest running mean before the run counts as diverged
+    seed: int = 0
+    validate_every: int = 500
+    save_every: int = 100
+
+    def __post_init__(self) -> None:
+        for name in ("steps", "validate_every", "save_every", "patience"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name}={getattr(self, name)} is not positive: give at least 1")
+        for name in ("warmup", "micro_rows", "weight_decay"):
+            if getattr(self, name) < 0:
+                raise ValueError(f"{name}={getattr(self, name)} is negative: give 0 or more")
+        for name in ("lr", "clip"):
+            if not getattr(self, name) > 0:
+                raise ValueError(f"{name}={getattr(self, name)} is not positive: give a number above 0")
+        if not 0 <= self.ema < 1:
+            raise ValueError(f"ema={self.ema} is outside [0, 1): it is a decay, 0 for none")
+        for name, legal in LEGAL.items():
+            if getattr(self, name) not in legal:
+                raise ValueError(f"{name}={getattr(self, name)!r} is unknown: use {', '.join(legal)}")
+
+    def rate(self, step: int) -> float:
+        """The learning rate of a step, counted from 0."""
+        if step < self.warmup:
+            return self.lr * (step + 1) / self.warmup
+        progress = (step - self.warmup) / max(1, self.steps - self.warmup)
+        return self.lr * 0.5 * (1 + math.cos(math.pi * progress))
+
+    def due(self, step: int, every: int) -> bool:
+        """Whether something done every so many steps, and at the end, is due after this step."""
+        return (step + 1) % every == 0 or step + 1 == self.steps
+
+    def loss_seed(self, step: int) -> int:
+        """The seed of a step's masks and times."""
+        return self.seed * 1_000_003 + step
