@@ -20,6 +20,10 @@ SURFACE: dict[str, list[str]] = {
         "--sampler", "--seed", "--task", "--threads",
     ],
     "models": [],
+    "train": [],
+    "train lab-puzzles": ["--out", "--resume", "--set", "--threads"],
+    "train lab-sudoku": ["--out", "--resume", "--set", "--threads"],
+    "train sft": ["--data", "--lora", "--model", "--out", "--resume", "--set", "--threads"],
     "verify": ["folder"],
 }  # fmt: skip
 

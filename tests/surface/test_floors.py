@@ -121,7 +121,7 @@ BAD = {
     "floor 4": ({"evaluation/a.py": "import unveil.training"}, "evaluation.a:1 imports unveil.training"),
     "surface from below": ({"sampling/a.py": "from unveil import load"}, "sampling.a:1 imports unveil, "),
     "heavy surface": ({"__init__.py": "from unveil.cli import main"}, "unveil:1 imports unveil.cli"),
-    "outside": ({"cli/a.py": "from recipes import lab"}, "may import unveil, never the reverse"),
+    "outside": ({"cli/a.py": "from experiments import lab"}, "may import unveil, never the reverse"),
     "no floor": ({"extras.py": ""}, "'extras' has no floor"),
     "to no floor": ({"cli/a.py": "import unveil.extras"}, "unveil.extras, which has no floor"),
 }

@@ -5,7 +5,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
 PACKAGE = ROOT / "src" / "unveil"
-CODE = ("src", "recipes", "experiments", "benchmarks", "examples", "tests")
+CODE = ("src", "experiments", "benchmarks", "examples", "tests")
 
 # A part of the package is a file or a folder in src/unveil. "__init__" is the public surface, `import unveil`.
 FLOORS = {

@@ -4,7 +4,7 @@ from typing import Annotated
 
 import typer
 
-from unveil.cli import bench, decode, demo, evaluate, models, verify
+from unveil.cli import bench, decode, demo, evaluate, models, train, verify
 from unveil.cli.errors import Verbs
 
 app = typer.Typer(
@@ -21,6 +21,7 @@ app.command("verify")(verify.verify)
 app.command("bench")(bench.bench)
 app.command("models")(models.models)
 app.command("demo")(demo.demo)
+app.add_typer(train.app, name="train")
 
 
 def _version(wanted: bool) -> bool:
@@ -38,7 +39,7 @@ def program(
         bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version and exit.")
     ] = False,
 ) -> None:
-    """Decode, compare and check masked diffusion language models (LLaDA, Dream) and their samplers.
+    """Decode, compare, check and train masked diffusion language models (LLaDA, Dream) and their samplers.
 
     Start with: unveil demo
     """

@@ -20,7 +20,7 @@ def models() -> None:
 
     found = lab_models()
     if not found:
-        out().print("No model comes with this copy of the package; recipes/ trains one.")
+        out().print("No model comes with this copy of the package; `unveil train` makes one.")
         return
     out().print(models_table(found))
     first = next(iter(found))

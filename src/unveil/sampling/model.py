@@ -3,6 +3,7 @@
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from os import PathLike, fspath
 from pathlib import Path
 from typing import NamedTuple
 
@@ -44,14 +45,19 @@ class Model:
 
     @classmethod
     def load(
-        cls, name: str, *, revision: str | None = None, device: str | None = None, dtype: str | None = None
+        cls,
+        name: str | PathLike[str],
+        *,
+        revision: str | None = None,
+        device: str | None = None,
+        dtype: str | None = None,
     ) -> "Model":
         """A shipped model, a folder of LLaDA's or Dream's layout with a tokenizer.json, or a hub repository.
 
         Default device: a GPU if there is one; default dtype: float32 on a CPU, else as stored. No remote code runs.
         Raises ValueError for whatever is missing or broken, saying which file.
         """
-        folder = locate(name, revision)
+        folder = locate(fspath(name), revision)
         where, kind = place(device, dtype)
         denoiser = load_checkpoint(folder, device=where, dtype=kind)
         if not (folder / "tokenizer.json").is_file():
@@ -59,7 +65,7 @@ class Model:
         tokenizer = FileTokenizer.load(folder / "tokenizer.json")
         settings = read_json(folder / "generation_config.json") if _has_settings(folder) else {}
         return cls(
-            name=name,
+            name=fspath(name),
             denoiser=denoiser,
             tokenizer=tokenizer,
             new_tokens=int(settings.get("max_new_tokens", 128)),

@@ -1,0 +1,210 @@
+"""Instruction data: JSON lines of prompts and answers, or of chats, to ids, and ids to the batch of a step."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from jaxtyping import Int32, Int64
+from torch import Tensor
+
+from unveil.files import read_jsonl
+from unveil.models.checkpoint import read_json
+from unveil.models.tokenizer import Codec
+from unveil.objectives.loss import Batch
+
+ROLES = ("system", "user", "assistant")
+SHAPE = 'a line is {"prompt": text, "answer": text} or {"messages": [{"role": "user", "content": text}, ...]}'
+GROUP = 16  # batches whose rows are sorted by length together
+
+
+class Pair(NamedTuple):
+    """One line of data as ids; the answer is without its EOS."""
+
+    prompt: list[int]
+    answer: list[int]
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class LineForm:
+    """How a line becomes ids, and what must fit: the answer with an EOS the canvas, all of it the context."""
+
+    folder: Path  # of the model, for its chat template
+    codec: Codec
+    canvas: int
+    context: int
+    mask_id: int
+    eos: int
+
+    def __call__(self, item: dict[str, Any]) -> Pair:
+        """The ids of a line. ValueError says what is wrong with it."""
+        prompt, answer = self._chat(item["messages"]) if "messages" in item else _texts(item)
+        pair = Pair(self.codec.encode(prompt), self.codec.encode(answer))
+        while pair.answer and pair.answer[-1] == self.eos:  # templates write it; it is added to every answer
+            pair.answer.pop()
+        for name, ids in zip(Pair._fields, pair, strict=True):
+            if not ids:
+                raise ValueError(f"the {name} has no tokens: write at least one character, or remove the line")
+            if self.mask_id in ids:
+                raise ValueError(f"the {name} holds the mask token (id {self.mask_id}): remove it from the text")
+        if len(pair.answer) >= self.canvas:
+            raise ValueError(
+                f"the answer has {len(pair.answer)} tokens and EOS is one more, the canvas holds {self.canvas}: "
+                f"set canvas={len(pair.answer) + 1} or more, or remove the line"
+            )
+        if (more := len(pair.prompt) + self.canvas - self.context) > 0:
+            raise ValueError(
+                f"the prompt has {len(pair.prompt)} tokens, with a canvas of {self.canvas} that is {more} beyond the "
+                f"model's context of {self.context}: shorten the prompt, or set a smaller canvas"
+            )
+        return pair
+
+    def _chat(self, messages: Any) -> tuple[str, str]:
+        """Everything up to the last answer, and that answer, as the model's template writes them."""
+        _check_messages(messages)
+        prompt, whole = self._template(messages[:-1], True), self._template(messages, False)
+        if not whole.startswith(prompt):
+            raise ValueError("the model's chat template rewrites the prompt once it is answered: use prompt and answer")
+        return prompt, whole[len(prompt) :]
+
+    @cached_property
+    def _template(self) -> Callable[[list[dict[str, str]], bool], str]:
+        return chat_template(self.folder)
+
+
+def _texts(item: dict[str, Any]) -> tuple[str, str]:
+    for name in Pair._fields:
+        if not isinstance(item.get(name), str) or not item[name]:
+            raise ValueError(f"field {name!r} is missing or no text: {SHAPE}")
+    return item["prompt"], item["answer"]
+
+
+def _check_messages(messages: Any) -> None:
+    if not isinstance(messages, list) or len(messages) < 2:
+        raise ValueError(f"field 'messages' must be a list of two or more: {SHAPE}")
+    for number, message in enumerate(messages, 1):
+        role, content = (message.get(name) if isinstance(message, dict) else None for name in ("role", "content"))
+        if role not in ROLES:
+            raise ValueError(f"message {number} has the role {role!r}: use {', '.join(ROLES)}")
+        if not isinstance(content, str) or not content:
+            raise ValueError(f"message {number} has no content: give a text")
+    if messages[-1]["role"] != "assistant":
+        raise ValueError(f"the last message is from the {messages[-1]['role']}: end with the assistant's answer")
+
+
+def chat_template(folder: Path) -> Callable[[list[dict[str, str]], bool], str]:
+    """(messages, whether an answer is to follow) -> text, by the template of a model's folder (run in a sandbox).
+
+    ValueError where the folder has none or transformers is not installed.
+    """
+    settings = folder / "tokenizer_config.json"
+    written = settings.is_file() and read_json(settings).get("chat_template")
+    if not written and not (folder / "chat_template.jinja").is_file():
+        raise ValueError(
+            f"{folder} has no chat template: put its chat_template.jinja there, or give lines with prompt and answer"
+        )
+    try:
+        from jinja2 import TemplateError
+        from transformers import PreTrainedTokenizerFast
+    except ImportError:
+        raise ValueError("chats need transformers: pip install 'unveil[chat]', or use prompt and answer") from None
+    tokenizer = PreTrainedTokenizerFast.from_pretrained(folder)
+
+    def render(messages: list[dict[str, str]], ask: bool) -> str:
+        try:
+            return str(tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=ask))
+        except TemplateError as error:
+            raise ValueError(f"the model's chat template refuses the messages ({error}): change them") from None
+
+    return render
+
+
+def read_pairs(path: Path, form: Callable[[dict[str, Any]], Pair]) -> list[Pair]:
+    """All lines of a file. ValueError names the file, the line and what is wrong; so for an empty file."""
+    pairs = []
+    for number, item in enumerate(read_jsonl(path), 1):
+        try:
+            pairs.append(form(item))
+        except ValueError as error:
+            raise ValueError(f"{path}, line {number}: {error}") from None
+    if not pairs:
+        raise ValueError(f"{path} is empty: {SHAPE}")
+    return pairs
+
+
+def hold_out(pairs: Sequence[Pair], share: float, most: int, seed: int) -> tuple[list[Pair], list[Pair]]:
+    """Pairs to learn and pairs to validate on: about `share` of the different ones, one to `most`, drawn by the seed.
+
+    Equal pairs are never on both sides. ValueError for fewer than two different pairs.
+    """
+    kinds = {_kind(pair): number for number, pair in enumerate(pairs)}
+    if len(kinds) < 2:
+        raise ValueError("all pairs are the same one: give a different one too, to validate on")
+    count = min(max(1, round(share * len(kinds))), len(kinds) - 1, most)
+    held = set(np.random.default_rng(seed).permutation(list(kinds.values()))[:count].tolist())
+    learn = [pair for pair in pairs if kinds[_kind(pair)] not in held]
+    return learn, [pairs[number] for number in sorted(held)]
+
+
+def _kind(pair: Pair) -> tuple[tuple[int, ...], tuple[int, ...]]:
+    return tuple(pair.prompt), tuple(pair.answer)
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Rows:
+    """Pairs as one run of ids, so that a batch of any of them is one gather.
+
+    `canvas` columns follow each prompt. With padding "canvas" all are learned, the answer and EOS to the end (LLaDA's
+    recipe, Nie et al. 2025, section 2.3: so the model knows where to stop); with "first" the row ends at its first EOS.
+    """
+
+    ids: Int32[Tensor, " N"]
+    first: Int64[Tensor, " n"]  # where each pair begins
+    start: Int64[Tensor, " n"]  # tokens of its prompt
+    length: Int64[Tensor, " n"]  # tokens of prompt and answer
+    canvas: int
+    eos: int
+    padding: str = "canvas"
+
+    @classmethod
+    def of(cls, pairs: Sequence[Pair], *, canvas: int, eos: int, padding: str = "canvas") -> "Rows":
+        """The pairs in their order."""
+        start = torch.tensor([len(prompt) for prompt, _ in pairs])
+        length = start + torch.tensor([len(answer) for _, answer in pairs])
+        ids = np.concatenate([np.asarray(ids, np.int32) for pair in pairs for ids in pair])
+        return cls(
+            ids=torch.from_numpy(ids), first=length.cumsum(0) - length, start=start, length=length,
+            canvas=canvas, eos=eos, padding=padding,
+        )  # fmt: skip
+
+    @property
+    def end(self) -> Int64[Tensor, " n"]:
+        """One past the last column of each row."""
+        return self.start + self.canvas if self.padding == "canvas" else self.length + 1
+
+    def batch(self, index: Int64[Tensor, " B"]) -> Batch:
+        """The rows at `index`."""
+        start, end = self.start[index], self.end[index]
+        column = torch.arange(int(end.max()))
+        place = (self.first[index][:, None] + column).clamp(max=len(self.ids) - 1)
+        text = column < self.length[index][:, None]
+        return Batch(torch.where(text, self.ids[place].long(), self.eos), start, end)
+
+    def index(self, step: int, rows: int, seed: int) -> Int64[Tensor, " B"]:
+        """The rows of a step's batch: every row once an epoch, rows of like length together, a function of the step.
+
+        The steps of a group share out its rows by length; which step gets which lengths is drawn.
+        """
+        number = len(self.first)
+        size = max(1, min(GROUP, number // rows))  # a group within an epoch, or a batch repeats its rows
+        group, turn = divmod(step, size)
+        begin, count = group * size * rows, size * rows
+        epochs = range(begin // number, (begin + count - 1) // number + 1)
+        orders = [np.random.default_rng([seed, 0, epoch]).permutation(number) for epoch in epochs]
+        chosen = np.concatenate(orders)[begin % number :][:count]
+        chosen = chosen[np.argsort(self.end.numpy()[chosen], kind="stable")]
+        place = int(np.random.default_rng([seed, 1, group]).permutation(size)[turn])
+        return torch.from_numpy(chosen[place * rows :][:rows])
