@@ -37,7 +37,7 @@ wheel: $(READY) ## dist/unveil-*.whl
 
 clean: ## remove what the other verbs made, except the virtual environment
 	@rm -rf demo dist build .pytest_cache .mypy_cache .ruff_cache .hypothesis
-	@find src tests recipes benchmarks -name __pycache__ -type d -prune -exec rm -rf {} + 2>/dev/null || true
+	@find src tests benchmarks -name __pycache__ -type d -prune -exec rm -rf {} + 2>/dev/null || true
 
 test quick: export OMP_NUM_THREADS = 1
 

@@ -1,0 +1,145 @@
+"""lab-puzzles: one model of 1.6 M parameters for Sudoku, countdown and sums, in LLaDA's layout.
+
+A curriculum makes it learnable on a processor: sums grow from two steps to six (to ten on the long canvas), countdown
+from small numbers to all. Answers are followed by EOS, as in LLaDA's fine-tuning: to the end of the task's canvas in a
+growing share of rows, else only to a multiple of eight columns, which is several times cheaper. A number of up to two
+digits is one token, so every equation is a fact to be learned; drills, rows of one equation whose result is asked for,
+teach them at little cost (without them most steps were planned well and computed wrongly).
+"""
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from random import Random
+from typing import ClassVar, NamedTuple
+
+import numpy as np
+import torch
+from torch import nn
+
+from unveil.models.tokenizer import FileTokenizer
+from unveil.models.transformer import Architecture, Transformer, initialise
+from unveil.objectives.loss import Batch
+from unveil.objectives.masked import MaskedDiffusion
+from unveil.tasks.countdown import Countdown
+from unveil.tasks.sudoku import Sudoku
+from unveil.tasks.sums import Sums
+from unveil.tasks.task import Problem, Task
+from unveil.training.recipes import lab
+from unveil.training.settings import Training
+
+NUMBERS = [f"{blank}{number}" for blank in ("", " ") for number in range(10, 100)]
+TOKENIZER = FileTokenizer.words([*Countdown().alphabet(), *Sums().alphabet(), *NUMBERS], lab.SPECIAL, digits=2)
+EOS, MASK = (TOKENIZER.encode(name)[0] for name in lab.SPECIAL)
+ARCHITECTURE = Architecture(
+    vocabulary=-(-TOKENIZER.tokenizer.get_vocab_size() // 64) * 64, width=160, layers=5, heads=5, kv_heads=5,
+    head_width=32, feed_width=432, max_columns=512, rope_base=10000.0, mask_id=MASK, end_ids=(EOS,),
+)  # fmt: skip
+TRAINING = Training(
+    steps=6000, lr=5e-3, warmup=100, optimiser="muon", weight_decay=0.01, ema=0.995, precision="bf16", micro_rows=48,
+    validate_every=1000, save_every=50,
+)  # fmt: skip
+
+
+class Part(NamedTuple):
+    """Some rows of a batch; on canvas 0 nothing follows an answer."""
+
+    problems: list[Problem]
+    canvas: int
+
+
+def drills(count: int, rng: Random) -> list[Problem]:
+    """Equations as sums (numbers to 20) and countdown (to 99) have them, half and half; the result is the answer."""
+    found = []
+    for number in range(count):
+        largest = 20 if number % 2 else 99
+        x = rng.randint(1, largest)
+        y = rng.randint(1, largest) if rng.random() < 0.8 else rng.randint(1, 9)
+        low, high = min(x, y), max(x, y)
+        made = [(f"{high}-{low}=", high - low)]
+        made += [(f"{x}+{y}=", x + y)] if x + y <= max(largest, 50) else []
+        made += [(f"{x}*{y}=", x * y)] if x * y <= 100 else []
+        made += [(f"{high}/{low}=", high // low)] if high % low == 0 else []
+        prompt, result = rng.choice(made)
+        found.append(Problem(prompt=prompt, answer=str(result), id=f"drill-{number}"))
+    return found
+
+
+@dataclass(frozen=True, kw_only=True)
+class LabPuzzles:
+    """Rows a step of each task; `long_sums` are those on canvas 128, `full` the final share of whole canvases."""
+
+    name: ClassVar[str] = "lab-puzzles"
+    objective: ClassVar[MaskedDiffusion] = MaskedDiffusion()
+
+    sums: int = 64
+    long_sums: int = 8
+    countdown: int = 24
+    sudoku: int = 20
+    drills: int = 96
+    full: float = 0.5
+    validation: int = 64  # problems of each task
+    training: Training = field(default=TRAINING)
+
+    def model(self) -> nn.Module:
+        """Fresh weights."""
+        return initialise(Transformer(ARCHITECTURE), seed=self.training.seed)
+
+    def parts(self, step: int) -> list[Part]:
+        """The problems of a step, as hard as they are by then."""
+        progress = step / self.training.steps
+        most, longest = min(6, 2 + int(progress / 0.06)), min(10, 5 + int(progress / 0.08))
+        small = min(99, 10 + int(progress / 0.5 * 90))
+        seed = self.training.loss_seed(step)
+        distractors = min(0.2, progress)
+        sums = Sums(split="train", steps=(1, most), distractors=distractors)
+        long = Sums(split="train", canvas=128, steps=(4, longest), distractors=distractors)
+        countdown = Countdown(split="train", largest=small, targets=(min(10, small), min(100, small + 10)))
+        parts = [
+            Part(sums.generate(self.sums, seed), sums.canvas),
+            Part(countdown.generate(self.countdown, seed), countdown.num_masks),
+            Part(Sudoku(split="train").generate(self.sudoku, seed), Sudoku.num_masks),
+            Part(drills(self.drills, Random(seed)), 0),
+        ]
+        if progress > 0.3:
+            parts.append(Part(long.generate(self.long_sums, seed), long.canvas))
+        return parts
+
+    def batch(self, step: int) -> Batch:
+        """The rows of a step, from the seed and the step."""
+        rng = np.random.default_rng([self.training.seed, step])
+        share = self.full * min(1.0, 0.1 + step / self.training.steps)
+        rows, starts = [], []
+        for problems, canvas in self.parts(step):
+            for problem, whole in zip(problems, rng.random(len(problems)) < share, strict=True):
+                prompt, answer = TOKENIZER.encode(problem.prompt), TOKENIZER.encode(problem.answer or "")
+                columns = canvas if whole else min(canvas, (len(answer) // 8 + 1) * 8)
+                columns = max(columns, len(answer))
+                rows.append(prompt + answer + [EOS] * (columns - len(answer)))
+                starts.append(len(prompt))
+        end = torch.tensor([len(row) for row in rows])
+        tokens = torch.full((len(rows), int(end.max())), EOS)
+        for index, row in enumerate(rows):
+            tokens[index, : len(row)] = torch.tensor(row)
+        return Batch(tokens, torch.tensor(starts), end)
+
+    def validate(self, model: nn.Module) -> dict[str, float]:
+        """Accuracy on validation problems of each task, one token a forward by confidence in blocks of 32."""
+        tasks: dict[str, Task] = {
+            "sudoku": Sudoku(),
+            "countdown": Countdown(),
+            "sums": Sums(),
+            "long_sums": Sums(canvas=128),
+        }
+        found = {
+            name: lab.accuracy(model, TOKENIZER, task, count=self.validation, seed=1) for name, task in tasks.items()
+        }
+        return {"score": sum(found.values()) / len(found)} | found
+
+    def save(self, model: nn.Module, folder: Path) -> None:
+        """Weights and tokenizer."""
+        lab.save(model, folder, TOKENIZER, new_tokens=64)
+
+    def describe(self, folder: Path) -> None:
+        """The card."""
+        measured = f"{self.validation} validation problems of each task, llada, one token a forward, blocks of 32"
+        lab.describe(folder, self, task="sudoku, countdown, sums", measured=measured)
