@@ -10,13 +10,16 @@ import pytest
 import torch
 
 from tests.cli.program import run, words_of
-from unveil.cli.train import NAMED, convert, defaults, with_settings, written
+from unveil.cli.settings import convert, defaults, with_settings, written
+from unveil.cli.train import NAMED, PRESET_NAMES
 from unveil.training import trainer
 from unveil.training.lora import LoRA
+from unveil.training.mask_agnostic import PRESETS, MaskAgnosticTuning
 from unveil.training.recipes import RECIPES, LabSudoku
 from unveil.training.settings import Training
 from unveil.training.sft import SFT
 
+KINDS: dict[str, type[Any]] = {kind.name: kind for kind in (SFT, MaskAgnosticTuning)} | {**RECIPES}
 QUICK = [word for text in ("canvas=8", "rows=4", "steps=4", "warmup=1") for word in ("--set", text)]
 
 
@@ -51,32 +54,33 @@ def sft(data: Path, *more: object) -> Any:
 
 def test_the_recipes_in_the_help_are_the_registry() -> None:
     assert tuple(NAMED) == tuple(RECIPES)
+    assert PRESET_NAMES == tuple(PRESETS)
 
 
 def test_without_a_name_the_recipes_are_listed() -> None:
     told = run("train")
     assert told.code == 0 and told.err == ""
-    assert all(name in told.out for name in ("sft", *RECIPES))
+    assert all(name in told.out for name in KINDS)
 
 
 def test_a_name_that_does_not_exist_suggests_one() -> None:
     told = run("train", "lab-sudoko")
-    known = ", ".join(("sft", *RECIPES))
+    known = ", ".join(KINDS)
     assert told == (2, "", f"error: unknown recipe 'lab-sudoko': did you mean 'lab-sudoku'? known are {known}\n")
 
 
-@pytest.mark.parametrize("name", ["sft", *RECIPES])
+@pytest.mark.parametrize("name", KINDS)
 def test_the_help_of_a_recipe_ends_with_its_settings(name: str) -> None:
     told = run("train", name, "--help")
     assert told.code == 0
-    for setting, value in defaults(SFT if name == "sft" else RECIPES[name]).items():
+    for setting, value in defaults(KINDS[name]).items():
         assert f"{setting}={written(value)}" in told.out
     assert "training=" not in told.out and "base=" not in told.out
 
 
-@pytest.mark.parametrize("kind", [Toy, SFT, *RECIPES.values()], ids=lambda kind: kind.name)
+@pytest.mark.parametrize("kind", [Toy, *KINDS.values()], ids=lambda kind: kind.name)
 def test_every_default_can_be_written(kind: type[Any]) -> None:
-    recipe = kind(base="a", data="b") if kind is SFT else kind()
+    recipe = kind() if kind is Toy or kind in RECIPES.values() else kind(base="a", data="b")
     texts = [f"{name}={written(value)}" for name, value in defaults(kind).items()]
     assert with_settings(recipe, texts) == recipe
 
@@ -150,6 +154,33 @@ def test_the_rate_of_adapters_is_higher(
     with pytest.raises(ZeroDivisionError):
         run("train", "sft", "--model", "lab-sudoku", "--data", data, "--set", "canvas=8", *words)
     assert seen[0].training.lr == rate and seen[0].lora == (LoRA() if words else None)
+
+
+def agnostic(data: Path, *more: object) -> Any:
+    return run("train", "mask-agnostic", "--model", "lab-sudoku", "--data", data, "--out", data.parent / "run", *more)
+
+
+def test_mask_agnostic_fine_tuning_ends_with_a_model_that_decodes(data: Path) -> None:
+    with data.open("a") as file:
+        file.write(json.dumps({"prompt": "1" * 70 + "=", "answer": "1"}) + "\n")
+    few = [word for text in ("rows=4", "steps=3", "max_masks=8", "validate_every=1") for word in ("--set", text)]
+    told = agnostic(data, *few, "--lora", "r=2,alpha=4")
+    assert told.code == 0 and "3 pairs to learn from, 1 held out, 1 longer than the context" in told.err
+    folder = data.parent / "run" / "model"
+    assert f'Try: unveil decode {folder} "PROMPT"' in told.out and run("decode", folder, "10=").code == 0
+    assert json.loads((folder / "card.json").read_text())["lora"]["r"] == 2
+
+
+def test_a_preset_is_changed_by_what_is_set(data: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: list[MaskAgnosticTuning] = []
+    monkeypatch.setattr(trainer, "run", lambda recipe, **_: seen.append(recipe) or 1 / 0)
+    with pytest.raises(ZeroDivisionError):
+        agnostic(data, "--preset", "llada-8b-instruct", "--lora", "r=8,alpha=2", "--set", "lr=0.5")
+    assert (seen[0].beta, seen[0].training.lr, seen[0].lora) == (10.0, 0.5, LoRA(r=8, alpha=2))
+    assert seen[0].training.precision == "bf16"
+    told = agnostic(data, "--preset", "llada-8b-bass")
+    fault = "error: unknown preset 'llada-8b-bass': did you mean 'llada-8b-base'? known are llada-8b-base, "
+    assert told.code == 2 and told.err.startswith(fault)
 
 
 def test_a_run_is_resumed_and_never_overwritten(data: Path) -> None:

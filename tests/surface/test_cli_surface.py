@@ -23,6 +23,7 @@ SURFACE: dict[str, list[str]] = {
     "train": [],
     "train lab-puzzles": ["--out", "--resume", "--set", "--threads"],
     "train lab-sudoku": ["--out", "--resume", "--set", "--threads"],
+    "train mask-agnostic": ["--data", "--lora", "--model", "--out", "--preset", "--resume", "--set", "--threads"],
     "train sft": ["--data", "--lora", "--model", "--out", "--resume", "--set", "--threads"],
     "verify": ["folder"],
 }  # fmt: skip

@@ -15,8 +15,9 @@ from unveil.files import read_jsonl, write_json
 from unveil.models.checkpoint import load_checkpoint
 from unveil.objectives.loss import loss
 from unveil.training.settings import Training
-from unveil.training.sft import HELD_OUT_MOST, SFT
+from unveil.training.sft import SFT
 from unveil.training.trainer import Recipe, run
+from unveil.training.tuning import HELD_OUT_MOST
 
 TRAINING = Training(steps=60, lr=1e-2, warmup=5, validate_every=20, save_every=30)
 

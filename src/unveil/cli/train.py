@@ -1,28 +1,30 @@
 """unveil train: a recipe by name, or fine-tuning of a model on data."""
 
 import os
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import MISSING, fields, is_dataclass, replace
-from difflib import get_close_matches
+from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
-from types import NoneType
-from typing import TYPE_CHECKING, Annotated, Any, get_args, get_origin
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from typer.core import TyperCommand, TyperGroup
 
 from unveil.cli.errors import keeping
+from unveil.cli.settings import defaults, nearest, with_settings, written
 from unveil.cli.show import err, out, plain, table
 
 if TYPE_CHECKING:
-    from unveil.training.sft import SFT
     from unveil.training.trainer import Recipe
+    from unveil.training.tuning import Tuning
 
 # The registry without its imports; held equal by a test.
 NAMED = {
     "lab-sudoku": "The shipped model of 4x4 Sudoku: 0.8 M parameters, under an hour on one thread.",
     "lab-puzzles": "One small model for Sudoku, countdown and sums.",
 }
+PRESET_NAMES = tuple(  # as in the recipe's PRESETS; held equal too
+    f"llada-8b-{kind}{loss}" for kind in ("base", "instruct") for loss in ("", "-ce", "-ce-same-lr")
+)
 LORA_RATE = 1e-4  # adapters are trained at a higher rate than all weights
 
 Data = Annotated[
@@ -51,8 +53,16 @@ Adapters = Annotated[
     typer.Option(
         "--lora",
         metavar="SPEC",
-        help="Train adapters instead of all weights, for example r=64,alpha=128,targets=query|value. Then lr is "
-        f"{LORA_RATE} unless it is set.",
+        help="Train adapters instead of all weights, for example r=64,alpha=128,targets=query|value.",
+        show_default=False,
+    ),
+]
+Preset = Annotated[
+    str | None,
+    typer.Option(
+        "--preset",
+        metavar="NAME",
+        help=f"The paper's settings for a model: {', '.join(PRESET_NAMES)}. --lora and --set change them.",
         show_default=False,
     ),
 ]
@@ -86,7 +96,7 @@ class Recipes(TyperGroup):
     def get_command(self, ctx: Any, cmd_name: str) -> Any:
         """The recipe. ValueError for an unknown name."""
         if cmd_name not in self.commands:
-            raise ValueError(f"unknown recipe {cmd_name!r}: {_nearest(cmd_name, self.commands)}")
+            raise ValueError(f"unknown recipe {cmd_name!r}: {nearest(cmd_name, self.commands)}")
         return super().get_command(ctx, cmd_name)
 
 
@@ -123,7 +133,7 @@ def sft(
     resume: Resume = False,
     threads: Threads = 1,
 ) -> None:
-    """Fine-tune a model on prompts and answers: all its weights, or adapters (--lora).
+    """Fine-tune a model on prompts and answers: all its weights, or adapters (--lora; lr is 1e-4 then).
 
     The best weights on a held-out share of the data are kept in OUT/model, which every other verb takes as its MODEL.
 
@@ -135,6 +145,36 @@ def sft(
     recipe = SFT(base=model, data=str(data))
     if lora is not None:
         recipe = with_settings(replace(recipe, lora=LoRA.parse(lora)), [f"lr={LORA_RATE}"])
+    _train(with_settings(recipe, settings or []), out, resume=resume, threads=threads)
+
+
+@app.command("mask-agnostic", cls=RecipeCommand)
+def mask_agnostic(
+    model: ModelOption,
+    data: Data,
+    preset: Preset = None,
+    lora: Adapters = None,
+    settings: Settings = None,
+    out: Out = None,
+    resume: Resume = False,
+    threads: Threads = 1,
+) -> None:
+    """Fine-tune a model so that its answers do not depend on how many [MASK]s follow them.
+
+    The loss is that of Piskorz et al. 2025: cross-entropy in two inputs, and the distance of their predictions.
+
+    Example: unveil train mask-agnostic --model GSAI-ML/LLaDA-8B-Base --data pairs.jsonl --preset llada-8b-base
+    """
+    from unveil.training.lora import LoRA
+    from unveil.training.mask_agnostic import PRESETS, MaskAgnosticTuning
+
+    recipe = MaskAgnosticTuning(base=model, data=str(data))
+    if preset is not None:
+        if preset not in PRESETS:
+            raise ValueError(f"unknown preset {preset!r}: {nearest(preset, PRESETS)}")
+        recipe = with_settings(recipe, PRESETS[preset])
+    if lora is not None:
+        recipe = replace(recipe, lora=LoRA.parse(lora))
     _train(with_settings(recipe, settings or []), out, resume=resume, threads=threads)
 
 
@@ -151,93 +191,23 @@ for _name, _about in NAMED.items():
 
 
 def _kind(name: str) -> type[Any]:
+    from unveil.training.mask_agnostic import MaskAgnosticTuning
     from unveil.training.recipes import RECIPES
     from unveil.training.sft import SFT
 
-    return SFT if name == SFT.name else RECIPES[name]
-
-
-def defaults(kind: type[Any]) -> dict[str, Any]:
-    """What --set can change, the recipe's own settings before those of its training; with the defaults."""
-    found: dict[str, Any] = {}
-    inner: dict[str, Any] = {}
-    for field in fields(kind):
-        value = field.default if field.default_factory is MISSING else field.default_factory()
-        if is_dataclass(value) and not isinstance(value, type):
-            inner |= {part.name: getattr(value, part.name) for part in fields(value)}
-        elif value is not MISSING:
-            found[field.name] = value
-    return found | {name: value for name, value in inner.items() if name not in found}
-
-
-def with_settings(recipe: Any, settings: Sequence[str]) -> Any:
-    """The recipe with `name=value` settings, of its own or of its training, in the types of their fields.
-
-    ValueError for an unknown name (with the nearest), one given twice, or a value that does not fit.
-    """
-    legal = defaults(type(recipe))
-    own = {field.name: field.type for field in fields(recipe)}
-    kinds = {field.name: field.type for field in fields(recipe.training)} | own
-    values: dict[str, Any] = {}
-    for item in settings:
-        name, equals, text = (part.strip() for part in item.partition("="))
-        if not equals:
-            raise ValueError(f"--set {item!r} is not name=value")
-        if name not in legal:
-            raise ValueError(f"{recipe.name} has no setting {name!r}: {_nearest(name, legal)}")
-        if name in values:
-            raise ValueError(f"--set gives {name} twice: give it once")
-        values[name] = convert(name, text, kinds[name])
-    training = replace(recipe.training, **{name: x for name, x in values.items() if name not in own})
-    return replace(recipe, training=training, **{name: x for name, x in values.items() if name in own})
-
-
-def convert(name: str, text: str, kind: Any) -> Any:
-    """A value from its text; `none`, true or false, numbers, several with commas. ValueError if it does not fit."""
-    if NoneType in get_args(kind):
-        if text.lower() == "none":
-            return None
-        (kind,) = (x for x in get_args(kind) if x is not NoneType)
-    if kind is bool:
-        if text.lower() not in ("true", "false"):
-            raise ValueError(f"{name}={text!r} is neither true nor false")
-        return text.lower() == "true"
-    if get_origin(kind) is tuple:
-        parts, kinds = text.split(","), get_args(kind)
-        kinds = kinds[:1] * len(parts) if kinds[-1] is Ellipsis else kinds
-        if len(parts) != len(kinds):
-            raise ValueError(f"{name}={text!r} is not {len(kinds)} values with commas between them")
-        return tuple(convert(name, part.strip(), x) for part, x in zip(parts, kinds, strict=True))
-    if hasattr(kind, "parse"):
-        return kind.parse(text)
-    try:
-        return kind(text)
-    except ValueError:
-        raise ValueError(f"{name}={text!r} is not a {'whole ' * (kind is int)}number") from None
-
-
-def written(value: Any) -> str:
-    """A value as `convert` reads it."""
-    if isinstance(value, tuple):
-        return ",".join(written(x) for x in value)
-    return str(value).lower() if value is None or isinstance(value, bool) else str(value)
-
-
-def _nearest(name: str, legal: Iterable[str]) -> str:
-    near = get_close_matches(name, list(legal), n=1, cutoff=0.4)
-    return (f"did you mean {near[0]!r}? " if near else "") + f"known are {', '.join(legal)}"
+    return ({kind.name: kind for kind in (SFT, MaskAgnosticTuning)} | {**RECIPES})[name]
 
 
 def _train(recipe: "Recipe", folder: Path | None, *, resume: bool, threads: int) -> None:
     import torch
 
-    from unveil.training.sft import SFT
     from unveil.training.trainer import run
+    from unveil.training.tuning import Tuning
 
     torch.set_num_threads(threads)
     name: str = recipe.name  # type: ignore[attr-defined]
     folder = folder or Path("runs") / name
-    if isinstance(recipe, SFT):
+    if isinstance(recipe, Tuning):
         _tell(recipe, folder)
     with keeping(f"The run in {folder} is kept: the same command with --resume goes on."):
         try:
@@ -256,13 +226,13 @@ def _main() -> bool:
     return os.environ.get("RANK", "0") == "0"
 
 
-def _tell(recipe: "SFT", folder: Path) -> None:
+def _tell(recipe: "Tuning", folder: Path) -> None:
     """How much data there is. ValueError for a run that would replace the model it starts from."""
     if recipe.source.folder.resolve() == (folder / "model").resolve():
         raise ValueError(f"the run in {folder} would replace {recipe.base}, from which it starts: name another --out")
-    learn, held_out = (len(rows.first) for rows in recipe.parts)
+    told = zip(recipe.counts().values(), ("pairs to learn from", "held out", "longer than the context"), strict=False)
     if _main():
-        err().print(f"{learn:,} pairs to learn from, {held_out:,} held out", style="dim")
+        err().print(", ".join(f"{count:,} {what}" for count, what in told), style="dim")
 
 
 def _report(folder: Path, best: Path) -> None:

@@ -5,7 +5,7 @@ rows may then be spread over processes and micro-batches in any way: their losse
 """
 
 from collections.abc import Iterator
-from typing import NamedTuple, Protocol, runtime_checkable
+from typing import NamedTuple, Protocol, TypeVar, runtime_checkable
 
 import torch
 from jaxtyping import Bool, Float, Int64
@@ -21,12 +21,41 @@ class Batch(NamedTuple):
     tokens: Int64[Tensor, "B L"]
     start: Int64[Tensor, " B"]
     end: Int64[Tensor, " B"]
+    room: Int64[Tensor, " #B"] = torch.zeros(1, dtype=torch.int64)  # the most [MASK]s that may follow a row
 
     @property
     def answer(self) -> Bool[Tensor, "B L"]:
         """The columns to be learned."""
         column = torch.arange(self.tokens.shape[1], device=self.tokens.device)
         return (column >= self.start[:, None]) & (column < self.end[:, None])
+
+
+Own = TypeVar("Own")
+
+
+@runtime_checkable
+class Corrupted(Protocol):
+    """What a trainer knows of a corrupted batch: its rows may be dealt out in any way, with the weights they have."""
+
+    @property
+    def canvas(self) -> Canvas:
+        """What the model sees; `end` is what a row costs."""
+        ...
+
+    def rows(self: Own, index: Int64[Tensor, " b"]) -> Own:
+        """Some of the rows."""
+        ...
+
+    def narrow(self: Own, columns: int) -> Own:
+        """The first columns, where all rows have ended."""
+        ...
+
+    def to(self: Own, device: torch.device) -> Own:
+        """The same on another device."""
+        ...
+
+
+E = TypeVar("E", bound=Corrupted)
 
 
 class Example(NamedTuple):
@@ -50,14 +79,14 @@ class Example(NamedTuple):
 
 
 @runtime_checkable
-class Objective(Protocol):
+class Objective(Protocol[E]):
     """What to minimise: how sequences become examples, and the losses of an example."""
 
-    def corrupt(self, batch: Batch, mask_id: int, seed: int) -> Example:
+    def corrupt(self, batch: Batch, mask_id: int, seed: int) -> E:
         """Choose times and masks for a global batch; the same seed gives the same example anywhere."""
         ...
 
-    def losses(self, denoiser: Denoiser, example: Example) -> Iterator[Float[Tensor, ""]]:
+    def losses(self, denoiser: Denoiser, example: E) -> Iterator[Float[Tensor, ""]]:
         """The parts of the loss of some rows; each is differentiated before the next is asked for."""
         ...
 

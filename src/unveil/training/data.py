@@ -34,7 +34,7 @@ class LineForm:
 
     folder: Path  # of the model, for its chat template
     codec: Codec
-    canvas: int
+    canvas: int | None  # None: lines of any length are read
     context: int
     mask_id: int
     eos: int
@@ -50,17 +50,21 @@ class LineForm:
                 raise ValueError(f"the {name} has no tokens: write at least one character, or remove the line")
             if self.mask_id in ids:
                 raise ValueError(f"the {name} holds the mask token (id {self.mask_id}): remove it from the text")
-        if len(pair.answer) >= self.canvas:
+        if self.canvas is not None:
+            self._check_fit(pair, self.canvas)
+        return pair
+
+    def _check_fit(self, pair: Pair, canvas: int) -> None:
+        if len(pair.answer) >= canvas:
             raise ValueError(
-                f"the answer has {len(pair.answer)} tokens and EOS is one more, the canvas holds {self.canvas}: "
+                f"the answer has {len(pair.answer)} tokens and EOS is one more, the canvas holds {canvas}: "
                 f"set canvas={len(pair.answer) + 1} or more, or remove the line"
             )
-        if (more := len(pair.prompt) + self.canvas - self.context) > 0:
+        if (more := len(pair.prompt) + canvas - self.context) > 0:
             raise ValueError(
-                f"the prompt has {len(pair.prompt)} tokens, with a canvas of {self.canvas} that is {more} beyond the "
+                f"the prompt has {len(pair.prompt)} tokens, with a canvas of {canvas} that is {more} beyond the "
                 f"model's context of {self.context}: shorten the prompt, or set a smaller canvas"
             )
-        return pair
 
     def _chat(self, messages: Any) -> tuple[str, str]:
         """Everything up to the last answer, and that answer, as the model's template writes them."""

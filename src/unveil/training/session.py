@@ -21,7 +21,7 @@ from torch.distributed.checkpoint.state_dict import StateDictOptions, get_model_
 from torch.optim import AdamW, Muon, Optimizer
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
-from unveil.objectives.loss import Example, Objective
+from unveil.objectives.loss import E, Objective
 from unveil.training.settings import Training
 
 FULL = StateDictOptions(full_state_dict=True, cpu_offload=True)
@@ -92,7 +92,7 @@ class Session:
         """What is validated and kept: the moving average, if there is one."""
         return self.plain if self.average is None else self.average.module
 
-    def update(self, objective: Objective, example: Example, step: int) -> dict[str, float]:
+    def update(self, objective: Objective[E], example: E, step: int) -> dict[str, float]:
         """One step of the optimisers; what to log. FloatingPointError, with nothing changed, if it is not finite."""
         # Dropout too follows from the step and the process: there is no random state to save.
         torch.manual_seed(self.training.loss_seed(step) * 4096 + self.accelerator.process_index)
@@ -120,13 +120,13 @@ class Session:
             self.average.update_parameters(self.plain)
         return {"loss": total, "norm": norm, "lr": rate, "masked": float(example.canvas.num_undecided.float().mean())}
 
-    def _shares(self, example: Example) -> list[Example]:
+    def _shares(self, example: E) -> list[E]:
         """This process's micro-batches."""
         at = self.accelerator
         shares = deal(example, at.num_processes, at.process_index, self.training.micro_rows)
         return [share.to(at.device) for share in shares]
 
-    def _losses(self, objective: Objective, share: Example, *, last: bool) -> Iterator[Tensor]:
+    def _losses(self, objective: Objective[E], share: E, *, last: bool) -> Iterator[Tensor]:
         """The losses of a micro-batch; gradients travel between processes with the last one."""
         with nullcontext() if last else self.accelerator.no_sync(self.model), self.accelerator.autocast():
             yield from objective.losses(cast(Any, self.model), share)
@@ -164,7 +164,7 @@ class Session:
         self.accelerator.end_training()
 
 
-def deal(example: Example, processes: int, rank: int, micro_rows: int) -> list[Example]:
+def deal(example: E, processes: int, rank: int, micro_rows: int) -> list[E]:
     """The rows of one process, longest first, at most `micro_rows` (0: all) at a time, cut to their longest.
 
     As many parts for every process, since what they do together must pair. ValueError for fewer rows than processes.

@@ -20,7 +20,7 @@ from unveil.training.watch import Watch
 
 def train(
     model: nn.Module,
-    objective: Objective,
+    objective: Objective[Any],
     batch: Callable[[int], Batch],
     training: Training,
     *,
@@ -49,7 +49,7 @@ def train(
             began = time.perf_counter()
             example = objective.corrupt(batch(step), session.mask_id, training.loss_seed(step))
             record = {"step": step + 1} | session.update(objective, example, step)
-            record["rows_per_second"] = len(example.weight) / (time.perf_counter() - began)
+            record["rows_per_second"] = len(example.canvas.end) / (time.perf_counter() - began)
             if validate is not None and training.due(step, training.validate_every):
                 record |= session.validated(validate)
             run.log(record)
@@ -75,7 +75,7 @@ class Recipe(Protocol):
         """Steps, rates, seed."""
 
     @property
-    def objective(self) -> Objective:
+    def objective(self) -> Objective[Any]:
         """What is minimised."""
 
     def model(self) -> nn.Module:

@@ -1,0 +1,79 @@
+"""Settings of recipes as text: `--set name=value`."""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import MISSING, fields, is_dataclass, replace
+from difflib import get_close_matches
+from types import NoneType
+from typing import Any, get_args, get_origin
+
+
+def defaults(kind: type[Any]) -> dict[str, Any]:
+    """What --set can change, the recipe's own settings before those of its training; with the defaults."""
+    found: dict[str, Any] = {}
+    inner: dict[str, Any] = {}
+    for field in fields(kind):
+        value = field.default if field.default_factory is MISSING else field.default_factory()
+        if is_dataclass(value) and not isinstance(value, type):
+            inner |= {part.name: getattr(value, part.name) for part in fields(value)}
+        elif value is not MISSING:
+            found[field.name] = value
+    return found | {name: value for name, value in inner.items() if name not in found}
+
+
+def with_settings(recipe: Any, settings: Sequence[str]) -> Any:
+    """The recipe with `name=value` settings, of its own or of its training, in the types of their fields.
+
+    ValueError for an unknown name (with the nearest), one given twice, or a value that does not fit.
+    """
+    legal = defaults(type(recipe))
+    own = {field.name: field.type for field in fields(recipe)}
+    kinds = {field.name: field.type for field in fields(recipe.training)} | own
+    values: dict[str, Any] = {}
+    for item in settings:
+        name, equals, text = (part.strip() for part in item.partition("="))
+        if not equals:
+            raise ValueError(f"--set {item!r} is not name=value")
+        if name not in legal:
+            raise ValueError(f"{recipe.name} has no setting {name!r}: {nearest(name, legal)}")
+        if name in values:
+            raise ValueError(f"--set gives {name} twice: give it once")
+        values[name] = convert(name, text, kinds[name])
+    training = replace(recipe.training, **{name: x for name, x in values.items() if name not in own})
+    return replace(recipe, training=training, **{name: x for name, x in values.items() if name in own})
+
+
+def convert(name: str, text: str, kind: Any) -> Any:
+    """A value from its text; `none`, true or false, numbers, several with commas. ValueError if it does not fit."""
+    if NoneType in get_args(kind):
+        if text.lower() == "none":
+            return None
+        (kind,) = (x for x in get_args(kind) if x is not NoneType)
+    if kind is bool:
+        if text.lower() not in ("true", "false"):
+            raise ValueError(f"{name}={text!r} is neither true nor false")
+        return text.lower() == "true"
+    if get_origin(kind) is tuple:
+        parts, kinds = text.split(","), get_args(kind)
+        kinds = kinds[:1] * len(parts) if kinds[-1] is Ellipsis else kinds
+        if len(parts) != len(kinds):
+            raise ValueError(f"{name}={text!r} is not {len(kinds)} values with commas between them")
+        return tuple(convert(name, part.strip(), x) for part, x in zip(parts, kinds, strict=True))
+    if hasattr(kind, "parse"):
+        return kind.parse(text)
+    try:
+        return kind(text)
+    except ValueError:
+        raise ValueError(f"{name}={text!r} is not a {'whole ' * (kind is int)}number") from None
+
+
+def written(value: Any) -> str:
+    """A value as `convert` reads it."""
+    if isinstance(value, tuple):
+        return ",".join(written(x) for x in value)
+    return str(value).lower() if value is None or isinstance(value, bool) else str(value)
+
+
+def nearest(name: str, legal: Iterable[str]) -> str:
+    """What to write instead of an unknown name."""
+    near = get_close_matches(name, list(legal), n=1, cutoff=0.4)
+    return (f"did you mean {near[0]!r}? " if near else "") + f"known are {', '.join(legal)}"

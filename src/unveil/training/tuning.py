@@ -1,0 +1,180 @@
+"""What fine-tunings share: a model to start from, pairs of prompt and answer, a held-out share of them, a folder."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any, ClassVar, NamedTuple, cast
+
+import torch
+from safetensors import safe_open
+from torch import nn
+
+from unveil.files import write_bytes, write_json
+from unveil.models.checkpoint import FAMILIES, load_checkpoint, read_config, save_checkpoint
+from unveil.models.family import Family
+from unveil.models.locate import locate
+from unveil.models.tokenizer import FileTokenizer
+from unveil.models.transformer import Architecture, Transformer
+from unveil.objectives.loss import Batch, Objective
+from unveil.training.data import LineForm, Pair, Rows, hold_out
+from unveil.training.lora import LoRA, merged, save_adapter
+from unveil.training.settings import Training
+
+HELD_OUT_MOST = 512  # pairs: validating stays cheap
+EXAMPLES = 64  # at least so many masked rows make a score; few held-out pairs are masked several times
+DTYPES = ("float32", "bfloat16")
+GENERATION = "generation_config.json"
+TEXT_FILES = ("tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "chat_template.jinja", GENERATION)
+
+
+class Base(NamedTuple):
+    """What is known of the model to start from, without its weights."""
+
+    folder: Path
+    family: Family
+    architecture: Architecture
+    tokenizer: FileTokenizer
+    eos: int
+
+
+class Parts(NamedTuple):
+    """The data, divided."""
+
+    learn: Rows
+    held_out: Rows
+
+
+@dataclass(frozen=True, kw_only=True)
+class Tuning(ABC):
+    """Fine-tune `base` on `data`: JSON lines with prompt and answer, or chats whose last answer is learned.
+
+    What a user loads has the layout and the dtype that `base` has on disk, adapters merged.
+    """
+
+    name: ClassVar[str]
+
+    base: str  # a shipped model, a folder, or a hub repository
+    data: str  # a JSON-lines file
+    revision: str | None = None  # of a hub repository
+    lora: LoRA | None = None  # None: all weights are trained
+    dtype: str = "float32"  # of the frozen weights beside adapters
+    rows: int = 16  # of a batch, over all processes
+    validation: float = 0.05  # share of the data that is held out; 512 pairs at most
+    training: Training
+
+    def __post_init__(self) -> None:
+        if self.rows < 1:
+            raise ValueError(f"rows={self.rows} is not positive: give at least 1")
+        if self.dtype not in DTYPES:
+            raise ValueError(f"dtype={self.dtype!r} is unknown: use {' or '.join(DTYPES)}")
+        if not 0 < self.validation < 1:
+            raise ValueError(f"validation={self.validation} is outside (0, 1): a share is held out to choose the best")
+        if self.dtype != "float32" and self.lora is None:
+            raise ValueError(f"dtype={self.dtype} is for frozen weights: use it with lora, or train in float32")
+
+    @property
+    @abstractmethod
+    def objective(self) -> Objective[Any]:
+        """What is minimised."""
+
+    @property
+    @abstractmethod
+    def pairs(self) -> list[Pair]:
+        """The pairs of the data. ValueError names the file and the line that is broken."""
+
+    @abstractmethod
+    def laid(self, pairs: Sequence[Pair]) -> Rows:
+        """Pairs as rows: what of them is learned."""
+
+    @cached_property
+    def source(self) -> Base:
+        """Read the base's settings and tokenizer. ValueError for what is missing."""
+        folder = locate(self.base, self.revision)
+        config = read_config(folder)
+        kind = config.get("model_type")
+        if kind not in FAMILIES:
+            raise ValueError(f"{folder}: model_type {kind!r} is unknown, known are {', '.join(FAMILIES)}")
+        architecture = FAMILIES[kind].read(config)
+        if not architecture.end_ids:
+            raise ValueError(f"{folder}/config.json has no eos_token_id: answers need an end, name its id there")
+        if not (folder / "tokenizer.json").is_file():
+            raise ValueError(f"{folder} has no tokenizer.json: text needs one")
+        codec = FileTokenizer.load(folder / "tokenizer.json")
+        return Base(folder, FAMILIES[kind], architecture, codec, architecture.end_ids[0])
+
+    def form(self, canvas: int | None) -> LineForm:
+        """How a line becomes ids of the base; what must fit on a canvas."""
+        base, a = self.source, self.source.architecture
+        return LineForm(
+            folder=base.folder, codec=base.tokenizer, canvas=canvas, context=a.max_columns, mask_id=a.mask_id,
+            eos=base.eos,
+        )  # fmt: skip
+
+    @cached_property
+    def parts(self) -> Parts:
+        """The data, divided. ValueError for too little."""
+        pairs = self.pairs
+        try:
+            divided = hold_out(pairs, self.validation, HELD_OUT_MOST, self.training.seed)
+        except ValueError as error:
+            raise ValueError(f"{self.data}: {error}") from None
+        return Parts(*map(self.laid, divided))
+
+    def counts(self) -> dict[str, int]:
+        """How many pairs are learned and held out, in this order; then what else there is to say."""
+        return {"pairs": len(self.parts.learn.first), "held_out_pairs": len(self.parts.held_out.first)}
+
+    def model(self) -> Transformer:
+        """The base's weights in float32; with LoRA frozen, in `dtype`, with fresh adapters."""
+        assert self.parts  # read now: broken data is known before large weights are loaded
+        model = load_checkpoint(self.source.folder, dtype=getattr(torch, self.dtype))
+        return model if self.lora is None else self.lora.inject(model, self.training.seed)
+
+    def batch(self, step: int) -> Batch:
+        """Rows of like length, every pair once an epoch."""
+        learn = self.parts.learn
+        return learn.batch(learn.index(step, self.rows, self.training.seed))
+
+    def held_out(self) -> Batch:
+        """All held-out pairs, several times if they are few."""
+        rows = self.parts.held_out
+        return rows.batch(torch.arange(len(rows.first)).repeat(-(-EXAMPLES // len(rows.first))))
+
+    def shares(self, model: nn.Module) -> Iterator[Any]:
+        """The held-out examples, under masks that are always the same, as many at a time as in training."""
+        example = self.objective.corrupt(self.held_out(), self.source.architecture.mask_id, seed=0)
+        device = next(model.parameters()).device
+        for some in torch.arange(len(example.canvas.end)).split(self.training.micro_rows or self.rows):
+            share = example.rows(some)
+            yield share.narrow(int(share.canvas.end.max())).to(device)
+
+    def validate(self, model: nn.Module) -> dict[str, float]:
+        """The loss of the held-out pairs; "score" is minus the loss."""
+        denoiser = cast(Transformer, model)
+        total = sum(float(part) for share in self.shares(model) for part in self.objective.losses(denoiser, share))
+        return {"validation": total, "score": -total}
+
+    def save(self, model: nn.Module, folder: Path) -> None:
+        """Write a folder that `unveil.load` reads; LoRA's adapters, in PEFT's format, are in its folder `adapter`."""
+        assert isinstance(model, Transformer)
+        base = self.source
+        if self.lora is not None:
+            save_adapter(model, self.lora, folder / "adapter", base.family, self.base)
+            model = merged(model)
+        save_checkpoint(model, folder, base.family, dtype=stored_dtype(base.folder))
+        for name in TEXT_FILES:
+            if (base.folder / name).is_file():
+                write_bytes(folder / name, (base.folder / name).read_bytes())
+
+    def describe(self, folder: Path) -> None:
+        """Write card.json: the settings, and how many pairs were learned and held out."""
+        write_json(folder / "card.json", {"recipe": f"unveil train {self.name}"} | asdict(self) | self.counts())
+
+
+def stored_dtype(folder: Path) -> torch.dtype:
+    """The dtype of a checkpoint's weights on disk."""
+    with safe_open(next(iter(sorted(folder.glob("*.safetensors")))), framework="pt") as file:
+        found: torch.dtype = file.get_slice(next(iter(file.keys())))[:1].dtype
+    return found
