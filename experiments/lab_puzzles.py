@@ -8,9 +8,10 @@ are the published files, sums are fresh problems of the test split, which no tra
 """
 
 import argparse
+import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 
@@ -30,6 +31,11 @@ FORMS = (  # %s: the block, where the canvas has more than 32 columns
     "fast_dllm:factor=1.0%s",
     "eb_sampler:gamma=0.1%s",
 )
+NAMES = (
+    "one token a forward, by confidence", "two", "four", "one, in random order", "confidence above 0.9", "above 0.6",
+    "Fast-dLLM's factor rule (1.0)", "entropy bound (0.1)",
+)  # fmt: skip
+TABLE = ("sudoku", "countdown", "sums")
 FULL = ("llada", "llada:ends_last=true", "llada:remasking=random", "fast_dllm:threshold=0.9", "fast_dllm:threshold=0.6")
 
 
@@ -82,9 +88,31 @@ def main() -> None:
             results.append(evaluate(model, task(trial.task), problems, spec, seed=SEED, items=items, batch=50))
             print(_line(results[-1]), flush=True)
         write_json(args.out / f"{name}.json", [result.to_json() for result in results])
+    if all((args.out / f"{name}.json").exists() for name in TABLE):
+        print(together(args.out))
 
 
 HEAD = "| sampler | n | accuracy | 95 % interval | forwards | tokens per forward |\n|---|---|---|---|---|---|"
+
+
+def together(folder: Path) -> str:
+    """The eight samplers on the three tasks, a line each."""
+    columns = [read_json_list(folder / f"{name}.json") for name in TABLE]
+    lines = ["| sampler | " + " | ".join(f"{name}, forwards" for name in TABLE) + " |", "|---|" + "---|" * len(TABLE)]
+    for name, results in zip(NAMES, zip(*columns, strict=True), strict=True):
+        lines.append(f"| {name} | " + " | ".join(map(_cell, results)) + " |")
+    return "\n".join(lines)
+
+
+def read_json_list(path: Path) -> list[dict[str, Any]]:
+    """The results of a trial."""
+    found: list[dict[str, Any]] = json.loads(path.read_text())
+    return found
+
+
+def _cell(r: Mapping[str, Any]) -> str:
+    interval = f"{100 * r['ci_low']:.0f} to {100 * r['ci_high']:.0f}"
+    return f"{100 * r['accuracy']:.1f} % ({interval}), {r['nfe_mean']:.1f}"
 
 
 def _problems(trial: Trial, data: Path) -> list[Problem]:

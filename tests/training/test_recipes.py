@@ -17,11 +17,11 @@ from unveil.models.checkpoint import read_json
 from unveil.models.tokenizer import FileTokenizer
 from unveil.tasks import Countdown, Sudoku, Sums
 from unveil.training.recipes import RECIPES, LabPuzzles, LabSudoku, lab_puzzles
-from unveil.training.recipes.lab_puzzles import EOS, MASK, TOKENIZER, drills
+from unveil.training.recipes.lab_puzzles import EOS, MASK, TOKENIZER, drills, shown_to_a_step
 from unveil.training.settings import Training
 from unveil.training.trainer import Recipe, run
 
-SMALL = LabPuzzles(sums=3, long_sums=2, countdown=2, sudoku=2, drills=2, validation=2)
+SMALL = LabPuzzles(sums=3, long_sums=2, countdown=2, sudoku=2, drills=6, validation=2)
 SHORT = Training(steps=2, optimiser="muon", ema=0.5, micro_rows=4, validate_every=1, save_every=1)
 
 
@@ -43,7 +43,7 @@ def test_a_batch_follows_from_seed_and_step(recipe: LabPuzzles | LabSudoku) -> N
 def test_rows_are_problems_with_their_answers_and_eos(progress: float) -> None:
     step = int(progress * SMALL.training.steps)
     batch, problems = SMALL.batch(step), [(p, canvas) for part, canvas in SMALL.parts(step) for p in part]
-    assert len(batch.tokens) == len(problems) == (11 if progress > 0.3 else 9)
+    assert len(batch.tokens) == len(problems) == {0.0: 13, 0.2: 13, 0.4: 15, 0.999: 11}[progress]
     for row, (problem, canvas) in enumerate(problems):
         start, end = int(batch.start[row]), int(batch.end[row])
         ids = batch.tokens[row, :end].tolist()
@@ -60,17 +60,23 @@ def test_whole_canvases_become_more() -> None:
     recipe = LabPuzzles(sums=1000, full=0.5)
     shares = []
     for progress in (0.0, 0.25, 0.95):
-        batch = recipe.batch(int(progress * recipe.training.steps))
-        shares.append(float(((batch.end - batch.start)[:1000] == 64).float().mean()))
+        step = int(progress * recipe.training.steps)
+        sizes = recipe.batch(step)
+        first = 0
+        for part in recipe.parts(step):
+            if part.canvas == 64:
+                lengths = (sizes.end - sizes.start)[first : first + len(part.problems)]
+                shares.append(float((lengths == 64).float().mean()))
+            first += len(part.problems)
     assert shares[0] < 0.1 < shares[1] < 0.3 < shares[2] < 0.65
 
 
 def test_the_curriculum_ends_with_the_tasks_as_they_are() -> None:
     recipe = LabPuzzles(sums=300, long_sums=200, countdown=300)
     early, late = (recipe.parts(int(progress * recipe.training.steps)) for progress in (0.0, 0.999))
-    num_steps = [{problem.answer.count("=") for problem in part.problems} for part in (early[0], late[0], late[4])]
+    num_steps = [{problem.answer.count("=") for problem in part.problems} for part in (early[0], late[3], late[5])]
     assert num_steps == [{1, 2}, set(range(1, 7)), set(range(4, 11))]
-    largest = [max(max(problem.data["numbers"]) for problem in part.problems) for part in (early[1], late[1])]
+    largest = [max(max(problem.data["numbers"]) for problem in part.problems) for part in (early[1], late[0])]
     assert largest[0] <= 10 and largest[1] > 90
 
 
@@ -138,15 +144,29 @@ def test_from_a_name_to_a_model(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
 
 def test_stages_of_the_curriculum_follow_each_other_smoothly() -> None:
     """No step asks for problems that the tasks refuse."""
-    recipe = replace(SMALL, sums=1, long_sums=1, countdown=1, sudoku=1, drills=1)
+    recipe = replace(SMALL, sums=2, long_sums=2, countdown=1, sudoku=1, drills=1)
     steps = [int(share / 40 * (recipe.training.steps - 1)) for share in range(41)]
     counts = [len(recipe.parts(step)) for step in steps]
-    assert all(a <= b for a, b in pairwise(counts)) and counts[0] == 4 and counts[-1] == 5
+    assert all(a <= b for a, b in pairwise(counts)) and counts[0] == 4 and counts[-1] == 7
 
 
 @given(seed=st.integers(0, 10**6))
 def test_drills_are_exact(seed: int) -> None:
-    for problem in drills(4, Random(seed)):
-        x, sign, y = re.fullmatch(r"(\d+)([-+*/])(\d+)=", problem.prompt).groups()  # type: ignore[union-attr]
-        exact = {"+": int(x) + int(y), "-": int(x) - int(y), "*": int(x) * int(y), "/": int(x) / int(y)}[sign]
-        assert int(problem.answer or "") == exact <= 100
+    for problem in drills(4, Random(seed), before=3):
+        lines = (problem.prompt + (problem.answer or "")).split("\n")
+        assert 1 <= len(lines) <= 4
+        for line in lines:
+            x, sign, y, result = re.fullmatch(r"(\d+)([-+*/])(\d+)=(\d+)", line).groups()  # type: ignore[union-attr]
+            exact = {"+": int(x) + int(y), "-": int(x) - int(y), "*": int(x) * int(y), "/": int(x) / int(y)}[sign]
+            assert int(result) == exact <= 100
+
+
+@given(seed=st.integers(0, 10**6))
+def test_what_is_shown_of_a_problem_and_what_is_asked_follow_each_other(seed: int) -> None:
+    """The prompt, the lines before, then a line or its result; nothing of the lines after."""
+    (whole,) = Sums().generate(1, seed)
+    cut = shown_to_a_step(whole, Random(seed))
+    text, lines = cut.prompt + (cut.answer or ""), (whole.answer or "").split("\n")
+    assert (whole.prompt + (whole.answer or "")).startswith(text) and cut.answer
+    assert text.removeprefix(whole.prompt).split("\n")[-1] in lines
+    assert cut.answer in lines or cut.prompt.endswith("=") and cut.answer.isdigit()

@@ -3,8 +3,9 @@
 A curriculum makes it learnable on a processor: sums grow from two steps to six (to ten on the long canvas), countdown
 from small numbers to all. Answers are followed by EOS, as in LLaDA's fine-tuning: to the end of the task's canvas in a
 growing share of rows, else only to a multiple of eight columns, which is several times cheaper. A number of up to two
-digits is one token, so every equation is a fact to be learned; drills, rows of one equation whose result is asked for,
-teach them at little cost (without them most steps were planned well and computed wrongly).
+digits is one token, so every equation is a fact to be learned, and a result is a small part of a row's loss: without
+more weight on results, most steps were planned well and computed wrongly. So drills ask for the result of one equation,
+and later (EARLY) after other equations, and some of the sums are shown up to one step, of which the rest is asked for.
 """
 
 from dataclasses import dataclass, field
@@ -40,6 +41,10 @@ TRAINING = Training(
 )  # fmt: skip
 
 
+EARLY = 0.3  # the share of the run before long sums, and before equations are asked for in their context
+LATE = 0.5  # when equations are known: fewer of them, more whole answers
+
+
 class Part(NamedTuple):
     """Some rows of a batch; on canvas 0 nothing follows an answer."""
 
@@ -47,21 +52,41 @@ class Part(NamedTuple):
     canvas: int
 
 
-def drills(count: int, rng: Random) -> list[Problem]:
-    """Equations as sums (numbers to 20) and countdown (to 99) have them, half and half; the result is the answer."""
+def drills(count: int, rng: Random, before: int = 0) -> list[Problem]:
+    """Equations as sums (numbers to 20) and countdown (to 99) have them, half and half; the result is the answer.
+
+    Up to `before` others of the same kind stand before it, a line each.
+    """
     found = []
     for number in range(count):
-        largest = 20 if number % 2 else 99
-        x = rng.randint(1, largest)
-        y = rng.randint(1, largest) if rng.random() < 0.8 else rng.randint(1, 9)
-        low, high = min(x, y), max(x, y)
-        made = [(f"{high}-{low}=", high - low)]
-        made += [(f"{x}+{y}=", x + y)] if x + y <= max(largest, 50) else []
-        made += [(f"{x}*{y}=", x * y)] if x * y <= 100 else []
-        made += [(f"{high}/{low}=", high // low)] if high % low == 0 else []
-        prompt, result = rng.choice(made)
-        found.append(Problem(prompt=prompt, answer=str(result), id=f"drill-{number}"))
+        lines = [_equation(20 if number % 2 else 99, rng) for _ in range(1 + (rng.randint(0, before) if before else 0))]
+        prompt, result = lines.pop()
+        context = "".join(f"{left}{right}\n" for left, right in lines)
+        found.append(Problem(prompt=context + prompt, answer=result, id=f"drill-{number}"))
     return found
+
+
+def _equation(largest: int, rng: Random) -> tuple[str, str]:
+    """An exact equation up to its "=", and its result, at most 100."""
+    x = rng.randint(1, largest)
+    y = rng.randint(1, largest) if rng.random() < 0.8 else rng.randint(1, 9)
+    low, high = min(x, y), max(x, y)
+    made = [(f"{high}-{low}=", high - low)]
+    made += [(f"{x}+{y}=", x + y)] if x + y <= max(largest, 50) else []
+    made += [(f"{x}*{y}=", x * y)] if x * y <= 100 else []
+    made += [(f"{high}/{low}=", high // low)] if high % low == 0 else []
+    left, result = rng.choice(made)
+    return left, str(result)
+
+
+def shown_to_a_step(problem: Problem, rng: Random) -> Problem:
+    """A problem with the steps before one, and half of the times that step up to its "="; its rest is the answer."""
+    lines = (problem.answer or "").split("\n")
+    number = rng.randrange(len(lines))
+    left, equals, right = lines[number].rpartition("=")
+    given, asked = (left + equals, right) if equals and rng.random() < 0.5 else ("", lines[number])
+    before = "".join(line + "\n" for line in lines[:number])
+    return Problem(prompt=problem.prompt + before + given, answer=asked, id=problem.id)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -94,14 +119,20 @@ class LabPuzzles:
         sums = Sums(split="train", steps=(1, most), distractors=distractors)
         long = Sums(split="train", canvas=128, steps=(4, longest), distractors=distractors)
         countdown = Countdown(split="train", largest=small, targets=(min(10, small), min(100, small + 10)))
-        parts = [
-            Part(sums.generate(self.sums, seed), sums.canvas),
+        fixed = [
             Part(countdown.generate(self.countdown, seed), countdown.num_masks),
             Part(Sudoku(split="train").generate(self.sudoku, seed), Sudoku.num_masks),
-            Part(drills(self.drills, Random(seed)), 0),
         ]
-        if progress > 0.3:
-            parts.append(Part(long.generate(self.long_sums, seed), long.canvas))
+        rng = Random(seed)
+        if progress < EARLY:
+            return [Part(sums.generate(self.sums, seed), sums.canvas), *fixed, Part(drills(self.drills, rng), 0)]
+        count, every = (self.drills, 2) if progress < LATE else (self.drills // 3, 4)
+        parts = [*fixed, Part(drills(count, rng, before=3), 0)]
+        for task, count in ((sums, self.sums), (long, self.long_sums)):
+            problems = task.generate(count, seed)
+            cut = [shown_to_a_step(problem, rng) for problem in problems[1::every]]
+            parts.append(Part([x for number, x in enumerate(problems) if number % every != 1], task.canvas))
+            parts.append(Part(cut, 0))
         return parts
 
     def batch(self, step: int) -> Batch:
