@@ -170,3 +170,20 @@ def test_what_is_shown_of_a_problem_and_what_is_asked_follow_each_other(seed: in
     assert (whole.prompt + (whole.answer or "")).startswith(text) and cut.answer
     assert text.removeprefix(whole.prompt).split("\n")[-1] in lines
     assert cut.answer in lines or cut.prompt.endswith("=") and cut.answer.isdigit()
+
+
+def test_a_run_that_begins_late_has_the_late_mixture() -> None:
+    late, begun = SMALL.parts(SMALL.training.steps - 1), replace(SMALL, begin=1.0).parts(0)
+    assert [part.canvas for part in begun] == [part.canvas for part in late] and len(begun) == 7
+    assert [len(part.problems) for part in begun] == [len(part.problems) for part in late]
+    assert SMALL.progress(0) == 0.0 and replace(SMALL, begin=0.5).progress(SMALL.training.steps // 2) == 0.75
+    with pytest.raises(ValueError, match=re.escape("begin=1.5 is outside [0, 1]: 0 is the whole curriculum")):
+        replace(SMALL, begin=1.5)
+
+
+def test_a_run_goes_on_from_a_model(tmp_path: Path) -> None:
+    whole = SMALL.model()
+    SMALL.save(whole, tmp_path)
+    again = replace(SMALL, start=str(tmp_path)).model()
+    for name, weight in again.state_dict().items():
+        assert weight.dtype == torch.float32 and torch.equal(weight, whole.state_dict()[name].bfloat16().float())

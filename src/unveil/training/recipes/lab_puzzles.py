@@ -17,6 +17,8 @@ import numpy as np
 import torch
 from torch import nn
 
+from unveil.models.checkpoint import load_checkpoint
+from unveil.models.locate import locate
 from unveil.models.tokenizer import FileTokenizer
 from unveil.models.transformer import Architecture, Transformer, initialise
 from unveil.objectives.loss import Batch
@@ -91,7 +93,11 @@ def shown_to_a_step(problem: Problem, rng: Random) -> Problem:
 
 @dataclass(frozen=True, kw_only=True)
 class LabPuzzles:
-    """Rows a step of each task; `long_sums` are those on canvas 128, `full` the final share of whole canvases."""
+    """Rows a step of each task; `long_sums` are those on canvas 128, `full` the final share of whole canvases.
+
+    `start`: a model to go on from (a shipped one or a folder), none for fresh weights. `begin`: where in the curriculum
+    the run begins, from 0 to 1.
+    """
 
     name: ClassVar[str] = "lab-puzzles"
     objective: ClassVar[MaskedDiffusion] = MaskedDiffusion()
@@ -103,15 +109,27 @@ class LabPuzzles:
     drills: int = 96
     full: float = 0.5
     validation: int = 64  # problems of each task
+    start: str | None = None
+    begin: float = 0.0
     training: Training = field(default=TRAINING)
 
+    def __post_init__(self) -> None:
+        if not 0 <= self.begin <= 1:
+            raise ValueError(f"begin={self.begin} is outside [0, 1]: 0 is the whole curriculum, 1 none of it")
+
+    def progress(self, step: int) -> float:
+        """How far through the curriculum a step is."""
+        return self.begin + (1 - self.begin) * step / self.training.steps
+
     def model(self) -> nn.Module:
-        """Fresh weights."""
+        """Fresh weights, or those of `start`."""
+        if self.start is not None:
+            return load_checkpoint(locate(self.start), dtype=torch.float32)
         return initialise(Transformer(ARCHITECTURE), seed=self.training.seed)
 
     def parts(self, step: int) -> list[Part]:
         """The problems of a step, as hard as they are by then."""
-        progress = step / self.training.steps
+        progress = self.progress(step)
         most, longest = min(6, 2 + int(progress / 0.06)), min(10, 5 + int(progress / 0.08))
         small = min(99, 10 + int(progress / 0.5 * 90))
         seed = self.training.loss_seed(step)
@@ -138,7 +156,7 @@ class LabPuzzles:
     def batch(self, step: int) -> Batch:
         """The rows of a step, from the seed and the step."""
         rng = np.random.default_rng([self.training.seed, step])
-        share = self.full * min(1.0, 0.1 + step / self.training.steps)
+        share = self.full * min(1.0, 0.1 + self.progress(step))
         rows, starts = [], []
         for problems, canvas in self.parts(step):
             for problem, whole in zip(problems, rng.random(len(problems)) < share, strict=True):
