@@ -127,8 +127,8 @@ def test_the_mean_time_hardly_varies_between_batches_and_each_time_is_uniform() 
     for row in (0, 7):
         even = drawn[:, row].sort().values
         assert (even - (torch.arange(4000) + 0.5) / 4000).abs().max() < 1.95 / 4000**0.5
-    apart = drawn[:, :8].mean(1) - drawn[:, 8:].mean(1)  # halves of a batch sorted by task get the same times
-    assert abs(float(apart.mean())) < 4.5 * float(apart.std()) / 4000**0.5
+    apart = drawn[:, :8].mean(1) - drawn[:, 8:].mean(1)  # halves of a batch sorted by task get like times:
+    assert float(apart.std()) < 0.2  # 0.15 where times are dealt at random, 0.29 where they rise with the row
 
 
 @given(rows=st.integers(1, 50), seed=st.integers(0, 2**31), min_time=st.sampled_from([1e-3, 0.1]))

@@ -45,8 +45,9 @@ def assert_close(one: Path, other: Path) -> None:
     for name in mine:
         if name.startswith(("model.", "average.")):
             assert (mine[name] - theirs[name]).abs().max() < 1e-5, name
-    losses = [[record["loss"] for record in read_jsonl(folder / "metrics.jsonl")] for folder in (one, other)]
-    assert losses[0] == pytest.approx(losses[1], rel=1e-5)
+    for name in ("loss", "norm"):  # AdamW would hide a gradient of another size
+        values = [[record[name] for record in read_jsonl(folder / "metrics.jsonl")] for folder in (one, other)]
+        assert values[0] == pytest.approx(values[1], rel=1e-4 if name == "norm" else 1e-5)
 
 
 @pytest.fixture(scope="module")
