@@ -9,7 +9,7 @@ CODE = ("src", "experiments", "benchmarks", "examples", "tests")
 
 # A part of the package is a file or a folder in src/unveil. "__init__" is the public surface, `import unveil`.
 FLOORS = {
-    "canvas": 0, "noise": 0, "schedule": 0, "files": 0,
+    "canvas": 0, "noise": 0, "schedule": 0, "files": 0, "specs": 0,
     "models": 1,
     "sampling": 2,
     "policies": 3, "tasks": 3, "diagnostics": 3, "objectives": 3, "__init__": 3,

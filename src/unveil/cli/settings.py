@@ -1,10 +1,11 @@
 """Settings of recipes as text: `--set name=value`."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import MISSING, fields, is_dataclass, replace
-from difflib import get_close_matches
 from types import NoneType
 from typing import Any, get_args, get_origin
+
+from unveil.specs import nearest
 
 
 def defaults(kind: type[Any]) -> dict[str, Any]:
@@ -71,9 +72,3 @@ def written(value: Any) -> str:
     if isinstance(value, tuple):
         return ",".join(written(x) for x in value)
     return str(value).lower() if value is None or isinstance(value, bool) else str(value)
-
-
-def nearest(name: str, legal: Iterable[str]) -> str:
-    """What to write instead of an unknown name."""
-    near = get_close_matches(name, list(legal), n=1, cutoff=0.4)
-    return (f"did you mean {near[0]!r}? " if near else "") + f"known are {', '.join(legal)}"

@@ -10,8 +10,9 @@ import typer
 from typer.core import TyperCommand, TyperGroup
 
 from unveil.cli.errors import keeping
-from unveil.cli.settings import defaults, nearest, with_settings, written
+from unveil.cli.settings import defaults, with_settings, written
 from unveil.cli.show import err, out, plain, table
+from unveil.specs import nearest
 
 if TYPE_CHECKING:
     from unveil.training.trainer import Recipe

@@ -29,7 +29,7 @@ def load_checkpoint(
     wrongly shaped tensors, and weights that are not finite.
     """
     config = read_config(folder)
-    family = _family(folder, config)
+    family = family_of(folder, config)
     family.check(config)
     architecture = family.read(config)
     with torch.device("meta"):
@@ -93,7 +93,8 @@ def read_json(path: Path) -> dict[str, Any]:
     return config
 
 
-def _family(folder: Path, config: dict[str, Any]) -> Family:
+def family_of(folder: Path, config: dict[str, Any]) -> Family:
+    """The layout that a folder's config.json names; ValueError for an unknown one."""
     kind = config.get("model_type")
     if kind not in FAMILIES:
         raise ValueError(f"{folder}: model_type {kind!r} is unknown, known are {', '.join(FAMILIES)}")

@@ -2,11 +2,11 @@
 
 import inspect
 from collections.abc import Callable
-from difflib import get_close_matches
 from typing import Any, get_args
 
 from unveil.sampling.recipes import RECIPES
 from unveil.sampling.sampler import Sampler
+from unveil.specs import read_spec
 
 
 def parse_sampler(text: str, new_tokens: int) -> Sampler:
@@ -21,22 +21,10 @@ def parse_sampler(text: str, new_tokens: int) -> Sampler:
 
 def split_spec(text: str) -> tuple[str, dict[str, Any]]:
     """The recipe's name and its settings, checked against its signature but not built."""
-    name, _, rest = text.partition(":")
-    name = name.strip().replace("-", "_")
-    if name not in RECIPES:
-        raise ValueError(f"unknown sampler {name!r}: {_nearest(name, RECIPES)}")
-    settings: dict[str, Any] = {}
+    name, colon, rest = text.partition(":")
+    name, texts = read_spec("sampler", name.replace("-", "_") + colon + rest, RECIPES, recipe_settings)
     legal = recipe_settings(RECIPES[name])
-    for item in filter(None, (part.strip() for part in rest.split(","))):
-        key, equals, value = (part.strip() for part in item.partition("="))
-        if not equals:
-            raise ValueError(f"{item!r} in sampler {text!r} is not key=value")
-        if key not in legal:
-            raise ValueError(f"sampler {name} has no setting {key!r}: {_nearest(key, legal)}")
-        if key in settings:
-            raise ValueError(f"sampler {text!r} gives {key} twice: give it once")
-        settings[key] = _convert(key, value, legal[key].annotation)
-    return name, settings
+    return name, {key: _convert(key, value, legal[key].annotation) for key, value in texts.items()}
 
 
 def recipe_settings(recipe: Callable[..., Sampler]) -> dict[str, inspect.Parameter]:
@@ -59,9 +47,3 @@ def _convert(key: str, value: str, annotation: Any) -> Any:
     except ValueError:
         wanted = {int: "a whole number", float: "a number"}[kind]
         raise ValueError(f"{key}={value!r} is not {wanted}") from None
-
-
-def _nearest(name: str, legal: Any) -> str:
-    near = get_close_matches(name, legal, n=1, cutoff=0.5)
-    hint = f"did you mean {near[0]!r}? " if near else ""
-    return f"{hint}known are {', '.join(legal)}"

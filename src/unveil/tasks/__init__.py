@@ -1,11 +1,11 @@
 """Tasks: problems as text and a judge for the answers; one file a task, looked up by name."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import fields
-from difflib import get_close_matches
 from types import MappingProxyType, NoneType
 from typing import Any, Literal, get_args, get_origin
 
+from unveil.specs import read_spec
 from unveil.tasks.countdown import Countdown
 from unveil.tasks.rules import Rules
 from unveil.tasks.sudoku import Sudoku
@@ -23,20 +23,9 @@ def task(spec: str) -> Task:
     A pair of numbers is written `2-6`. ValueError for an unknown name or key (with the nearest known one), for values
     of the wrong type, and for settings that the task refuses.
     """
-    name, _, rest = (part.strip() for part in spec.partition(":"))
-    if name not in TASKS:
-        raise ValueError(f"unknown task {name!r}: {_nearest(name, TASKS)}")
+    name, texts = read_spec("task", spec, TASKS, _settings)
     legal = _settings(TASKS[name])
-    settings: dict[str, Any] = {}
-    for item in filter(None, (part.strip() for part in rest.split(","))):
-        key, equals, value = (part.strip() for part in item.partition("="))
-        if not equals:
-            raise ValueError(f"{item!r} in task {spec!r} is not key=value")
-        if key not in legal:
-            raise ValueError(f"task {name} has no setting {key!r}: {_nearest(key, legal)}")
-        if key in settings:
-            raise ValueError(f"task {spec!r} gives {key} twice: give it once")
-        settings[key] = _convert(key, value, legal[key])
+    settings = {key: _convert(key, text, legal[key]) for key, text in texts.items()}
     found: Task = TASKS[name](**settings)
     return found
 
@@ -63,9 +52,3 @@ def _convert(key: str, value: str, annotation: Any) -> Any:
     except ValueError:
         wanted = {int: "a whole number", float: "a number"}.get(annotation, "two whole numbers such as 2-6")
         raise ValueError(f"{key}={value!r} is not {wanted}") from None
-
-
-def _nearest(name: str, legal: Iterable[str]) -> str:
-    near = get_close_matches(name, list(legal), n=1, cutoff=0.4)
-    hint = f"did you mean {near[0]!r}? " if near else ""
-    return f"{hint}known are {', '.join(legal)}"

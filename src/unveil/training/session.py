@@ -96,13 +96,13 @@ class Session:
         """One step of the optimisers; what to log. FloatingPointError, with nothing changed, if it is not finite."""
         # Dropout too follows from the step and the process: there is no random state to save.
         torch.manual_seed(self.training.loss_seed(step) * 4096 + self.accelerator.process_index)
-        total, shares = 0.0, self._shares(example)
+        losses, shares = torch.zeros((), device=self.accelerator.device), self._shares(example)
         for number, share in enumerate(shares):
             for value in self._losses(objective, share, last=number + 1 == len(shares)):
                 # Processes average their gradients; the weights of the example ask for their sum.
                 self.accelerator.backward(value * self.accelerator.num_processes)
-                total += float(value.detach())
-        total = float(self.accelerator.reduce(torch.tensor(total, device=self.accelerator.device), "sum"))
+                losses += value.detach()  # read once a step: a device need not wait for the host in between
+        total = float(self.accelerator.reduce(losses, "sum"))
         norm = float(self.accelerator.clip_grad_norm_(self.model.parameters(), self.training.clip))
         if not math.isfinite(total) or not math.isfinite(norm):
             self.model.zero_grad()
@@ -184,10 +184,8 @@ def _optimisers(model: nn.Module, training: Training) -> list[Optimizer]:
     inner = [x for name, x in named if training.optimiser == "muon" and x.ndim == 2 and ".layers." in f".{name}"]
     chosen = {id(x) for x in inner}
     rest = [x for _, x in named if id(x) not in chosen]
-    found: list[Optimizer] = [
-        AdamW(rest, training.lr, training.betas, weight_decay=training.weight_decay)
-    ]
+    decay = training.weight_decay
+    found: list[Optimizer] = [AdamW(rest, training.lr, training.betas, weight_decay=decay)]
     if inner:
-        decay = training.weight_decay
         found.append(Muon(inner, training.lr, weight_decay=decay, adjust_lr_fn="match_rms_adamw"))
     return found

@@ -12,7 +12,7 @@ from safetensors import safe_open
 from torch import nn
 
 from unveil.files import write_bytes, write_json
-from unveil.models.checkpoint import FAMILIES, load_checkpoint, read_config, save_checkpoint
+from unveil.models.checkpoint import family_of, load_checkpoint, read_config, save_checkpoint
 from unveil.models.family import Family
 from unveil.models.locate import locate
 from unveil.models.tokenizer import FileTokenizer
@@ -93,16 +93,14 @@ class Tuning(ABC):
         """Read the base's settings and tokenizer. ValueError for what is missing."""
         folder = locate(self.base, self.revision)
         config = read_config(folder)
-        kind = config.get("model_type")
-        if kind not in FAMILIES:
-            raise ValueError(f"{folder}: model_type {kind!r} is unknown, known are {', '.join(FAMILIES)}")
-        architecture = FAMILIES[kind].read(config)
+        family = family_of(folder, config)
+        architecture = family.read(config)
         if not architecture.end_ids:
             raise ValueError(f"{folder}/config.json has no eos_token_id: answers need an end, name its id there")
         if not (folder / "tokenizer.json").is_file():
             raise ValueError(f"{folder} has no tokenizer.json: text needs one")
         codec = FileTokenizer.load(folder / "tokenizer.json")
-        return Base(folder, FAMILIES[kind], architecture, codec, architecture.end_ids[0])
+        return Base(folder, family, architecture, codec, architecture.end_ids[0])
 
     def form(self, canvas: int | None) -> LineForm:
         """How a line becomes ids of the base; what must fit on a canvas."""

@@ -6,37 +6,30 @@ from typing import Any, cast
 import torch
 from torch import nn
 
-from unveil.canvas import Canvas
+from unveil.evaluation.evaluate import evaluate
 from unveil.files import write_json
 from unveil.models.checkpoint import load_checkpoint, save_checkpoint
 from unveil.models.llada import LLADA
 from unveil.models.tokenizer import FileTokenizer
 from unveil.models.transformer import Transformer
-from unveil.sampling.queue import decode_queue
-from unveil.sampling.recipes import llada
+from unveil.sampling.model import Model
 from unveil.tasks.task import Task
 
 SPECIAL = ("[EOS]", "[MASK]")
 BLOCK = 32
 
 
-@torch.no_grad()
 def accuracy(
     model: nn.Module, tokenizer: FileTokenizer, task: Task, *, count: int, seed: int, batch: int = 64
 ) -> float:
     """Share of `count` problems solved, one token a forward by confidence in blocks of 32 (or the canvas, if less)."""
-    transformer = cast(Transformer, model)
-    a = transformer.architecture
-    problems = task.generate(count, seed)
-    waiting = [
-        Canvas.blank([tokenizer.encode(problem.prompt)], task.num_masks, mask_id=a.mask_id, end_ids=a.end_ids)
-        for problem in problems
-    ]
-    waiting = [canvas.to(transformer.head.weight.device) for canvas in waiting]
-    sampler = llada(task.num_masks, block=BLOCK if task.num_masks % BLOCK == 0 else None)
-    done = decode_queue(sampler, transformer, waiting, batch=batch)
-    right = [task.correct(problems[number], tokenizer.decode(row.answer(0))) for number, row in done]
-    return sum(right) / count
+    denoiser = cast(Transformer, model)
+    ends = denoiser.architecture.end_ids
+    whole = Model(
+        name="", denoiser=denoiser, tokenizer=tokenizer, new_tokens=task.num_masks, revision="", end_ids=ends
+    )
+    sampler = f"llada:block={BLOCK}" if task.num_masks % BLOCK == 0 else "llada"
+    return evaluate(whole, task, task.generate(count, seed), sampler, batch=batch).accuracy
 
 
 def save(model: nn.Module, folder: Path, tokenizer: FileTokenizer, *, new_tokens: int) -> None:
