@@ -59,7 +59,7 @@ def train(
             trouble = watch.see(record)
             if trouble:
                 raise FloatingPointError(f"{trouble}. The last good state is in {run.state}: lower lr={training.lr}")
-            if training.due(step, training.save_every) and not watch.rising:
+            if training.due(step, training.save_every):
                 run.save(step + 1, session)
             progress.update(bar, completed=step + 1, note=f"loss {record['loss']:.4f}")
     session.close()

@@ -39,7 +39,7 @@ class Watch:
 
     @property
     def rising(self) -> bool:
-        """Whether the loss is much higher than it was: a state is not replaced then."""
+        """Whether the loss is much higher than it was."""
         return self.mean > RISE * self.lowest
 
     def see(self, record: dict[str, Any]) -> str | None:
