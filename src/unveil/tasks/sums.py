@@ -1,13 +1,15 @@
 r"""Sums: word problems in templated English; the answer is a chain of worked steps and a marked result.
 
 Text: "Tom has 5 apples. He buys 3 more. Then he gives 2 apples to Ann. How many apples does Tom have?\n=\n" +
-"5+3=8\n8-2=6\n#6". All texts are our own.
+"5+3=8 Tom\n8-2=6 Tom\n#6". All texts are our own.
 
 A problem is one chain: somebody's number, people compared with those before ("Ann has 3 more apples than Tom"), then
 what happens to the last of them, perhaps at the end the sum with another one. The sentences about who has how many
 stand in any order, what happens stands in its own; so the order of steps must be read, not counted off. Answers have
-very different lengths: on a canvas they are followed by EOS. A step takes at most nine characters with numbers of two
-digits: two to six steps fit 64 tokens, four to ten fit 128, where one character is one token.
+very different lengths: on a canvas they are followed by EOS. A step says whose number it makes, unless it is the sum of
+two: without names, finding the next step meant following all comparisons at once, and small models hardly learned it. A
+step takes at most nine characters with numbers of two digits, and a name: two to six steps fit 64 tokens, four to ten
+fit 128, where a name is one token and so is every other character.
 
 What is held out. The text's fingerprint says its split (train, validation, test), so no text is in two of them.
 But texts are made of few sentences: problems of another split differ in names and numbers, not in kind.
@@ -80,7 +82,7 @@ BESIDE = ("{other} has {n} {things}.", "{other} is {n} years old.", "{name} has 
 OPERATIONS = ("+", "+", "+", "-", "-", "-", "*", "/")
 OF_TWO = 0.25  # share of problems with people compared that ask for two of them together
 STEPS = {64: (2, 6), 128: (4, 10)}
-STEP = re.compile(r"(0|[1-9][0-9]{0,8})([-+*/])(0|[1-9][0-9]{0,8})=(0|[1-9][0-9]{0,8})")
+STEP = re.compile(r"(0|[1-9][0-9]{0,8})([-+*/])(0|[1-9][0-9]{0,8})=(0|[1-9][0-9]{0,8})(?: [A-Z][a-z]+)?")
 RESULT = re.compile(r"0|[1-9][0-9]{0,8}")
 
 
@@ -102,7 +104,7 @@ class _Chain(NamedTuple):
 
 
 def _right(step: str) -> bool:
-    """Whether a line is one exact step."""
+    """Whether a line is one exact step; it may say whose number it makes."""
     parts = STEP.fullmatch(step)
     if parts is None:
         return False
@@ -140,7 +142,7 @@ class Sums:
         if not 4 <= self.largest <= 999:
             raise ValueError(f"largest is {self.largest}; it must be from 4 to 999")
         digits = len(str(self.largest))
-        room = (self.canvas - 1 - digits) // (3 * digits + 3)  # "12+8=20\n", and "#20" at the end
+        room = (self.canvas - 1 - digits) // (3 * digits + 4)  # "12+8=20 Tom\n", and "#20" at the end
         fewest, most = self.chain
         if not 1 <= fewest <= most <= room:
             raise ValueError(
@@ -223,8 +225,10 @@ class Sums:
             # before a fact or at the end: "them" and "he" in the story must not point at it
             facts.insert(at, sentence) if at < len(facts) else story.append(sentence)
         asked, step = _asked(rng, chain, things)
-        steps = [move.step for move in chain.moves] + step
-        result = int(steps[-1].partition("=")[2])
+        # who is compared, each after the one before; then what happens is the last one's
+        owners = chain.people[1:] + chain.people[-1:] * len(chain.moves)
+        steps = [f"{move.step} {owner}" for move, owner in zip(chain.moves, owners, strict=False)] + step
+        result = chain.values[-1] + (0 if chain.second is None else chain.values[chain.second])
         prompt = " ".join([*facts, *story, asked]) + "\n=\n"
         return prompt, "\n".join([*steps, f"#{result}"]), {"result": result}
 
@@ -245,7 +249,7 @@ class Sums:
         """Whether it is correct, every line before the '#' is an exact step, and the last step makes the result."""
         *steps, rest = text.strip().partition("#")[0].split("\n")
         right = bool(steps) and not rest and all(map(_right, steps)) and self.correct(problem, text)
-        return right and steps[-1].endswith(f"={problem.data['result']}")
+        return right and f"={problem.data['result']} " in steps[-1] + " "
 
 
 def _facts(rng: Random, chain: _Chain, things: str) -> list[str]:
