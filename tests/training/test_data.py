@@ -183,4 +183,4 @@ def test_without_transformers_chats_say_what_to_install(chatty: Path, monkeypatc
     monkeypatch.setitem(sys.modules, "transformers", None)
     with pytest.raises(ValueError) as caught:
         form(chatty)(ask("user", "assistant"))
-    assert str(caught.value) == "chats need transformers: pip install 'unveil[chat]', or use prompt and answer"
+    assert str(caught.value) == "chats need transformers: pip install 'unveil[chat]', or use prompts without chat"

@@ -12,7 +12,7 @@ from jaxtyping import Int32, Int64
 from torch import Tensor
 
 from unveil.files import read_jsonl
-from unveil.models.checkpoint import read_json
+from unveil.models.chat import chat_template
 from unveil.models.tokenizer import Codec
 from unveil.objectives.loss import Batch
 
@@ -97,33 +97,6 @@ def _check_messages(messages: Any) -> None:
             raise ValueError(f"message {number} has no content: give a text")
     if messages[-1]["role"] != "assistant":
         raise ValueError(f"the last message is from the {messages[-1]['role']}: end with the assistant's answer")
-
-
-def chat_template(folder: Path) -> Callable[[list[dict[str, str]], bool], str]:
-    """(messages, whether an answer is to follow) -> text, by the template of a model's folder (run in a sandbox).
-
-    ValueError where the folder has none or transformers is not installed.
-    """
-    settings = folder / "tokenizer_config.json"
-    written = settings.is_file() and read_json(settings).get("chat_template")
-    if not written and not (folder / "chat_template.jinja").is_file():
-        raise ValueError(
-            f"{folder} has no chat template: put its chat_template.jinja there, or give lines with prompt and answer"
-        )
-    try:
-        from jinja2 import TemplateError
-        from transformers import PreTrainedTokenizerFast
-    except ImportError:
-        raise ValueError("chats need transformers: pip install 'unveil[chat]', or use prompt and answer") from None
-    tokenizer = PreTrainedTokenizerFast.from_pretrained(folder)
-
-    def render(messages: list[dict[str, str]], ask: bool) -> str:
-        try:
-            return str(tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=ask))
-        except TemplateError as error:
-            raise ValueError(f"the model's chat template refuses the messages ({error}): change them") from None
-
-    return render
 
 
 def read_pairs(path: Path, form: Callable[[dict[str, Any]], Pair]) -> list[Pair]:
