@@ -358,3 +358,10 @@ def test_a_row_beyond_the_context_is_refused() -> None:
     with pytest.raises(ValueError) as caught:
         corrupted(MaskAgnostic(eos=EOS), 2, room=-3)
     assert str(caught.value) == "a row has room for -3 masks: leave out what exceeds the context"
+
+
+def test_kept_columns_are_refused() -> None:
+    kept = batch([([1], [2, 3])])._replace(kept=torch.tensor([[False, True, False]]))
+    with pytest.raises(ValueError) as caught:
+        MaskAgnostic(eos=EOS).corrupt(kept, MASK, 0)
+    assert str(caught.value) == "kept columns are not for this loss: answers end a row, the masks follow them"

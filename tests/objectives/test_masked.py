@@ -4,6 +4,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import cache, partial
 from itertools import product
+from typing import Any
 
 import pytest
 import torch
@@ -12,6 +13,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from tests.toy import MASK, logits, toy
+from unveil.objectives.block import BlockDiffusion
 from unveil.objectives.loss import Batch, Example, loss, stratified
 from unveil.objectives.masked import MaskedDiffusion
 from unveil.schedule import Cosine, Linear, Schedule
@@ -94,6 +96,22 @@ def test_what_is_averaged(per: str) -> None:
         p = logits(denoiser(), ids)[2:].log_softmax(-1)[torch.arange(end - 2), torch.tensor(ANSWER[: end - 2])]
         want -= float(p[list(masked)].sum() / t[row]) / (4 * (end - 2) if per == "row" else 11)
     assert abs(float(loss(denoiser(), example)) - want) < 1e-6 * abs(want)
+
+
+SOME = st.lists(st.booleans(), min_size=3, max_size=3).filter(lambda kept: not all(kept))
+EACH = [MaskedDiffusion(), MaskedDiffusion(per="token"), BlockDiffusion(size=2)]
+
+
+@pytest.mark.parametrize("objective", EACH, ids=repr)
+@given(kept=st.lists(SOME, min_size=4, max_size=4), seed=st.integers(0, 99))
+def test_kept_columns_are_never_masked_and_do_not_count(objective: Any, kept: list[list[bool]], seed: int) -> None:
+    whole = batch(4)
+    some = torch.tensor([[False, False, *flags] for flags in kept])
+    example = objective.corrupt(whole._replace(kept=some), MASK, seed)
+    every = objective.corrupt(whole, MASK, seed)
+    assert torch.equal(example.canvas.undecided, every.canvas.undecided & ~some)
+    learned = (3 - some.sum(1)).float() if objective != MaskedDiffusion(per="token") else (~some).sum() / 4 - 2
+    assert torch.allclose(example.weight * learned, every.weight * 3)
 
 
 @given(parts=st.lists(st.integers(0, 3), min_size=6, max_size=6), seed=st.integers(0, 99))

@@ -43,9 +43,9 @@ class BlockDiffusion:
         blocks = (batch.end - batch.start + self.size - 1) // self.size
         first = batch.start + (torch.rand(rows, generator=generator).to(device) * blocks).long() * self.size
         last = torch.minimum(first + self.size, batch.end)
-        hidden = drawn.to(device) & Batch(batch.tokens, first, last).answer
+        hidden = drawn.to(device) & batch._replace(start=first, end=last).answer
         canvas = Canvas.corrupt(batch.tokens, hidden, start=batch.start, end=last, mask_id=mask_id)
-        share = blocks / (batch.end - batch.start) / rows
+        share = blocks / batch.answer.sum(1) / rows
         return Example(canvas, batch.tokens, self.schedule.weight(t).to(device) * share)
 
     def losses(self, denoiser: Denoiser, example: Example) -> Iterator[Float[Tensor, ""]]:

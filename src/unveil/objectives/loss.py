@@ -16,18 +16,22 @@ from unveil.models.denoiser import Denoiser, Want
 
 
 class Batch(NamedTuple):
-    """Whole sequences; columns start .. end - 1 of each row are to be learned, those before are always visible."""
+    """Whole sequences; columns start .. end - 1 of each row are to be learned, those before are always visible.
+
+    Columns that are `kept` stay visible, too: the text between several answers of a row.
+    """
 
     tokens: Int64[Tensor, "B L"]
     start: Int64[Tensor, " B"]
     end: Int64[Tensor, " B"]
     room: Int64[Tensor, " #B"] = torch.zeros(1, dtype=torch.int64)  # the most [MASK]s that may follow a row
+    kept: Bool[Tensor, "#B #L"] = torch.zeros(1, 1, dtype=torch.bool)
 
     @property
     def answer(self) -> Bool[Tensor, "B L"]:
         """The columns to be learned."""
         column = torch.arange(self.tokens.shape[1], device=self.tokens.device)
-        return (column >= self.start[:, None]) & (column < self.end[:, None])
+        return (column >= self.start[:, None]) & (column < self.end[:, None]) & ~self.kept
 
 
 Own = TypeVar("Own")

@@ -88,6 +88,8 @@ class MaskAgnostic:
         if int(batch.room.min()) < 0:
             raise ValueError(f"a row has room for {int(batch.room.min())} masks: leave out what exceeds the context")
         generator = torch.Generator().manual_seed(seed)
+        if batch.kept.any():
+            raise ValueError("kept columns are not for this loss: answers end a row, the masks follow them")
         rows, device = len(batch.tokens), batch.tokens.device
         low, high = self.masked
         p = low + (high - low) * torch.rand(rows, generator=generator)

@@ -44,7 +44,7 @@ class MaskedDiffusion:
 
     def example(self, batch: Batch, hidden: Bool[Tensor, "B L"], t: Float[Tensor, " B"], mask_id: int) -> Example:
         """The example in which exactly `hidden` is masked, at the times `t`."""
-        lengths = (batch.end - batch.start).to(t)
+        lengths = batch.answer.sum(1).to(t)
         share = 1 / (lengths * len(t)) if self.per == "row" else torch.ones_like(lengths) / lengths.sum()
         canvas = Canvas.corrupt(batch.tokens, hidden, start=batch.start, end=batch.end, mask_id=mask_id)
         return Example(canvas, batch.tokens, self.schedule.weight(t).to(share.device) * share)
