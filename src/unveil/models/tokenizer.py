@@ -40,27 +40,29 @@ class FileTokenizer:
     @classmethod
     def characters(cls, alphabet: str, special: Sequence[str]) -> "FileTokenizer":
         """One token per character of `alphabet`, then the special tokens."""
-        vocabulary = {token: number for number, token in enumerate([*alphabet, *special])}
-        tokenizer = Tokenizer(models.WordLevel(vocabulary))
-        tokenizer.pre_tokenizer = pre_tokenizers.Split(Regex(r"[\s\S]"), "isolated")
-        tokenizer.decoder = decoders.Fuse()
-        tokenizer.add_special_tokens(list(special))
-        return cls(tokenizer=tokenizer)
+        return cls.split(r"[\s\S]", alphabet, special)
 
     @classmethod
     def words(cls, vocabulary: Iterable[str], special: Sequence[str], *, digits: int = 1) -> "FileTokenizer":
         """One token per piece: words and numbers with the blank before them, other characters; then the special tokens.
 
-        Numbers of up to `digits` digits are one piece, longer ones are spelled. A piece that comes twice counts once.
-        ValueError for an entry that is not one piece, as "two words" or "123".
+        Numbers of up to `digits` digits are one piece, longer ones are spelled. Errors: as `split`.
         """
-        split = pre_tokenizers.Split(Regex(_pieces(digits)), "isolated")
+        return cls.split(_pieces(digits), vocabulary, special)
+
+    @classmethod
+    def split(cls, pattern: str, vocabulary: Iterable[str], special: Sequence[str]) -> "FileTokenizer":
+        """One token per match of `pattern`, which must match everywhere; then the special tokens.
+
+        An entry that comes twice counts once. ValueError for one that is not one piece, as "two words" or "123".
+        """
+        pieces = pre_tokenizers.Split(Regex(pattern), "isolated")
         entries = list(dict.fromkeys([*vocabulary, *special]))
         for entry in entries[: len(entries) - len(special)]:
-            if len(split.pre_tokenize_str(entry)) != 1:
+            if len(pieces.pre_tokenize_str(entry)) != 1:
                 raise ValueError(f"{entry!r} is not one token: give words, digits and other characters one by one")
         tokenizer = Tokenizer(models.WordLevel({token: number for number, token in enumerate(entries)}))
-        tokenizer.pre_tokenizer = split
+        tokenizer.pre_tokenizer = pieces
         tokenizer.decoder = decoders.Fuse()
         tokenizer.add_special_tokens(list(special))
         return cls(tokenizer=tokenizer)
