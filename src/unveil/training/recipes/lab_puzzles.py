@@ -2,10 +2,12 @@
 
 A curriculum makes it learnable on a processor: sums grow from two steps to six (to ten on the long canvas), countdown
 from small numbers to all. Answers are followed by EOS, as in LLaDA's fine-tuning: to the end of the task's canvas in a
-growing share of rows, else only to a multiple of eight columns, which is several times cheaper. A number of up to two
-digits is one token, so every equation is a fact to be learned, and a result is a small part of a row's loss: without
-more weight on results, most steps were planned well and computed wrongly. So drills ask for the result of one equation,
-and later (EARLY) after other equations, and some of the sums are shown up to one step, of which the rest is asked for.
+growing share of rows, in all from LATE on; in the others to a multiple of eight columns, which is several times
+cheaper, but tells the model how long its answer is: while most rows were so, it wrote one line too many. A number of up
+to two digits is one token, so every equation is a fact to be learned, and a result is a small part of a row's loss:
+without more weight on results, most steps were planned well and computed wrongly. So drills ask for the result of one
+equation, and later (EARLY) after other equations, and some of the sums are shown up to one step, of which the rest is
+asked for.
 """
 
 from dataclasses import dataclass, field
@@ -44,7 +46,7 @@ TRAINING = Training(
 
 
 EARLY = 0.3  # the share of the run before long sums, and before equations are asked for in their context
-LATE = 0.5  # when equations are known: fewer of them, more whole answers
+LATE = 0.5  # when equations are known: fewer of them, more whole answers, on whole canvases
 
 
 class Part(NamedTuple):
@@ -93,7 +95,7 @@ def shown_to_a_step(problem: Problem, rng: Random) -> Problem:
 
 @dataclass(frozen=True, kw_only=True)
 class LabPuzzles:
-    """Rows a step of each task; `long_sums` are those on canvas 128, `full` the final share of whole canvases.
+    """Rows a step of each task; `long_sums` are those on canvas 128.
 
     `start`: a model to go on from (a shipped one or a folder), none for fresh weights. `begin`: where in the curriculum
     the run begins, from 0 to 1.
@@ -107,7 +109,6 @@ class LabPuzzles:
     countdown: int = 24
     sudoku: int = 20
     drills: int = 96
-    full: float = 0.5
     validation: int = 64  # problems of each task
     start: str | None = None
     begin: float = 0.0
@@ -156,7 +157,7 @@ class LabPuzzles:
     def batch(self, step: int) -> Batch:
         """The rows of a step, from the seed and the step."""
         rng = np.random.default_rng([self.training.seed, step])
-        share = self.full * min(1.0, 0.1 + self.progress(step))
+        share = min(1.0, self.progress(step) / LATE)
         rows, starts = [], []
         for problems, canvas in self.parts(step):
             for problem, whole in zip(problems, rng.random(len(problems)) < share, strict=True):
