@@ -1,0 +1,162 @@
+r"""HotpotQA with two options: which of two does a question ask for, after a context of several articles?
+
+Source: Piskorz et al. 2025, arXiv 2511.21338, appendix A.7, on the 'distractor' configuration of HotpotQA (Yang et al.
+2018). Kept are the questions that name two options ("Who is older, Tom or Ann?") one of which is the answer. Text:
+"**Context**:\n'...'.\n\n**Question**: 'Who is older, Tom or Ann?' [A] Tom\n [B] Ann\n**Answer**:[A]". Our choice are
+the regular expression, the form of the context (a line "title: sentences" for each article) and which items are
+examples: every tenth of those kept.
+"""
+
+import json
+import re
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any, ClassVar
+
+from unveil.files import read_jsonl
+from unveil.tasks.few_shot.shots import Shot, Shots
+
+DATASET = "hotpotqa/hotpot_qa"
+# After a comma, colon or "between": two options, to the end or a comma before a small letter. None has a third "or";
+# the first has no comma or colon.
+OPTIONS = re.compile(
+    r"(?:[,:;]|\bbetween)\s+(?:either\s+)?([^,:;?]+?)\s+or\s+((?:(?!\sor\s)[^?])+?)(?=,\s+[a-z]|\s*\?*\s*$)"
+)
+EVERY = 10  # how many items to an example
+
+
+@dataclass(frozen=True, kw_only=True)
+class HotpotQA:
+    """`path`: JSON lines, or one JSON list, with the fields of the data set; None has `datasets` load "validation".
+
+    `max_words`: of context, question and options together. The paper's limit is 1000 tokens; words are ours, as texts
+    have no tokens yet. Options keep the order of the question, which makes the letters: see `letter_counts`. Relevant
+    examples only.
+    """
+
+    name: ClassVar[str] = "hotpotqa"
+    describe: ClassVar[str] = "HotpotQA: several short articles, then a question with two options: choose A or B"
+    labels: ClassVar[tuple[str, ...]] = ("A", "B")
+    system: ClassVar[str] = "Which of the following answers is true? Respond with [A] or [B]."
+
+    path: str | None = None
+    max_words: int = 700
+
+    def __post_init__(self) -> None:
+        if self.max_words < 1:
+            raise ValueError(f"max_words is {self.max_words}; it must be at least 1")
+
+    @property
+    def letter_counts(self) -> dict[str, int]:
+        """How many questions have each letter for an answer."""
+        return {label: Counter(shot.answer for shot in self._parts[1])[label] for label in self.labels}
+
+    def shots(self, relevant: int, distractors: int, draw: int) -> Shots:
+        """So many of the file's examples, from number `draw` on and round; the paper takes one.
+
+        ValueError if there are not so many examples or draws, or if there are `distractors`.
+        """
+        examples = self._parts[0]
+        if distractors:
+            raise ValueError(f"distractors is {distractors}; {self.name} has none: set it to 0")
+        if not 0 <= relevant <= len(examples):
+            raise ValueError(f"relevant is {relevant}; it must be from 0 to {len(examples)}, {self.name} has no more")
+        if not 0 <= draw < len(examples):
+            raise ValueError(f"draw is {draw}; it must be from 0 to {len(examples) - 1}, one for each example")
+        return Shots([*examples[draw:], *examples[:draw]][:relevant], [])
+
+    def questions(self, count: int) -> list[Shot]:
+        """The first `count` that are no examples. ValueError if there are not so many."""
+        questions = self._parts[1]
+        if not 0 <= count <= len(questions):
+            raise ValueError(f"count is {count}; it must be from 0 to {len(questions)}, {self.name} has no more")
+        return questions[:count]
+
+    @cached_property
+    def _parts(self) -> tuple[list[Shot], list[Shot]]:
+        """Examples and questions. ValueError names the broken item, or says that too few can be used."""
+        found: dict[str, Shot] = {}  # by question: none is there twice
+        for place, item in _read(self.path):
+            question, shot = _parsed(place, item)
+            if shot and len(shot.ask.split()) <= self.max_words:
+                found.setdefault(question, shot)
+        kept = list(found.values())
+        if len(kept) < 2:
+            raise ValueError(
+                f"{self.path or DATASET} has {len(kept)} questions with two options in at most {self.max_words} words; "
+                "two are needed, one is an example: raise max_words or give another file"
+            )
+        return kept[::EVERY], [shot for number, shot in enumerate(kept) if number % EVERY]
+
+
+def _read(path: str | None) -> list[tuple[str, Any]]:
+    """Where each item stands, and the item."""
+    if path is None:
+        try:
+            from datasets import load_dataset
+        except ImportError:
+            raise ValueError("HotpotQA needs datasets: pip install 'unveil[diagnose]', or give a path") from None
+        items, unit = load_dataset(DATASET, "distractor", split="validation"), "item"
+    elif (content := Path(path).read_bytes()).lstrip().startswith(b"["):
+        try:
+            items, unit = json.loads(content), "item"
+        except (ValueError, RecursionError) as error:
+            raise ValueError(f"{path} is not JSON ({error}); give a list of items or an item on each line") from None
+    else:
+        items, unit = read_jsonl(path), "line"
+    return [(f"{path or DATASET}, {unit} {number}", item) for number, item in enumerate(items, 1)]
+
+
+def _parsed(place: str, item: Any) -> tuple[str, Shot | None]:
+    """An item's question, and its shot if two options are found. ValueError names the place and the broken field."""
+    if not isinstance(item, Mapping):
+        raise ValueError(f"{place}: a {type(item).__name__}; it must be an object with question, answer and context")
+    question, answer = _text(place, item, "question"), _text(place, item, "answer")
+    context = _context(place, item.get("context"))
+    options = _options(question, answer)
+    if options is None:
+        return question, None
+    first, second = options
+    ask = f"**Context**:\n'{context}'.\n\n**Question**: '{question}' [A] {first}\n [B] {second}"
+    letter = "A" if _plain(first) == _plain(answer) else "B"
+    return question, Shot(ask=ask, opening="**Answer**:[", answer=letter, closing="]")
+
+
+def _text(place: str, item: Mapping[str, Any], field: str) -> str:
+    """A field on one line."""
+    value = item.get(field)
+    if not isinstance(value, str) or not value.strip():
+        raise ValueError(f"{place}: {field!r} is {value!r}; it must be a text")
+    return " ".join(value.split())
+
+
+def _context(place: str, context: Any) -> str:
+    """Articles as text, a line each."""
+    articles = context if isinstance(context, Mapping) else {}
+    titles, texts = articles.get("title", ()), articles.get("sentences", ())
+    lists = _strings(titles) and isinstance(texts, list) and all(map(_strings, texts))
+    if not lists or len(titles) != len(texts):
+        raise ValueError(f"{place}: 'context' must have a list 'title', and in 'sentences' a list of texts for each")
+    joined = (" ".join(" ".join(text).split()) for text in texts)
+    return "\n".join(f"{title}: {text}" for title, text in zip(titles, joined, strict=True))
+
+
+def _strings(value: Any) -> bool:
+    return isinstance(value, list) and all(isinstance(text, str) for text in value)
+
+
+def _options(question: str, answer: str) -> tuple[str, str] | None:
+    """The first two options exactly one of which is the answer."""
+    for first, second in OPTIONS.findall(question):
+        plain = (_plain(first), _plain(second))
+        if all(plain) and plain.count(_plain(answer)) == 1:
+            return first, second
+    return None
+
+
+def _plain(text: str) -> str:
+    """Without capitals, punctuation, articles and further blanks, as the data set's own judge compares."""
+    return " ".join(re.sub(r"\b(a|an|the)\b", " ", re.sub(r"[^\w\s]|_", "", text.lower())).split())
