@@ -1,0 +1,163 @@
+"""The sixteen few-shot rule tasks: eight rules on words, each among examples of one of two rules on numbers.
+
+Source: Piskorz et al. 2025, "Masks Can Be Distracting", arXiv 2511.21338 (section 3, appendix C).
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from itertools import islice
+from random import Random
+from typing import ClassVar, Literal, get_args
+
+from unveil.specs import nearest
+from unveil.tasks.few_shot.pools import word_pools
+from unveil.tasks.few_shot.shots import Shot, Shots
+from unveil.tasks.splits import HOPELESS, Split, check_split, fingerprint, split_of
+
+Letters = Literal["balanced", "random"]
+Questions = Literal["test", "validation"]
+
+CAPITALIZED = "capitalized word"
+WORD_RULES: tuple[tuple[str, tuple[str, ...]], ...] = (  # what to choose, and what the others are
+    ("country", ("name",)),
+    (CAPITALIZED, ()),
+    ("verb", ("adjective", "preposition", "object")),
+    ("adjective", ("verb", "preposition", "object")),
+    ("animal", ("object", "fruit", "sport")),
+    ("color", ("animal", "object")),
+    ("emotion", ("color", "object", "animal")),
+    ("object", ("emotion", "color", "adjective")),
+)
+NUMBER_RULES = ("smallest", "largest")
+NUM_TASKS = len(WORD_RULES) * len(NUMBER_RULES)
+
+
+@dataclass(frozen=True, kw_only=True)
+class RuleTask:
+    """Choose A, B or C by a rule that only the examples tell; other examples follow a rule on numbers.
+
+    `number` 1 is the first word rule among the first number rule, 2 the first among the second, and so on. `pools`: as
+    in `word_pools`. `letters`: "balanced" has each letter right equally often, up to one, among the first examples of
+    either kind and among the first questions, however many; "random" draws them, as the paper does. The words are the
+    same in both. `split`: of the questions; examples are of the training split. ValueError for another number, letters
+    or split, and for pools as in `word_pools`.
+    """
+
+    labels: ClassVar[tuple[str, ...]] = ("A", "B", "C")
+    system: ClassVar[str] = ""
+
+    number: int
+    pools: str | None = None
+    letters: Letters = "balanced"
+    split: Questions = "test"
+
+    def __post_init__(self) -> None:
+        if self.number not in range(1, NUM_TASKS + 1):
+            raise ValueError(f"number is {self.number}; it must be from 1 to {NUM_TASKS}")
+        if self.letters not in get_args(Letters):
+            raise ValueError(f"letters is {self.letters!r}; it must be one of {', '.join(get_args(Letters))}")
+        check_split(self.split, get_args(Questions))
+        word_pools(self.pools)
+
+    @property
+    def name(self) -> str:
+        """T01 to T16."""
+        return f"T{self.number:02}"
+
+    @property
+    def describe(self) -> str:
+        """What is asked."""
+        chosen, others = self._word_rule
+        among = ", ".join(f"{other}s" for other in others) or "words in lower case"
+        return f"choose the {chosen} (others: {among}), among numbers: choose the {self._number_rule}"
+
+    def shots(self, relevant: int, distractors: int, draw: int) -> Shots:
+        """So many examples on words and on numbers; fewer of a draw are the first ones of more.
+
+        ValueError for a negative argument, and if the pools have not so many.
+        """
+        for name, value in (("relevant", relevant), ("distractors", distractors), ("draw", draw)):
+            if value < 0:
+                raise ValueError(f"{name} is {value}; it must be at least 0")
+        word_seed, number_seed = f"{self.name} words {draw}", f"{self.name} numbers {draw}"
+        return Shots(
+            self._lettered(islice(self._words(word_seed, "train"), relevant), word_seed),
+            self._lettered(islice(self._numbers(number_seed), distractors), number_seed),
+        )
+
+    def questions(self, count: int) -> list[Shot]:
+        """The first `count` questions: on words, no three words twice or in an example of any draw.
+
+        ValueError if `count` is negative, and if the pools have not so many.
+        """
+        if count < 0:
+            raise ValueError(f"count is {count}; it must be at least 0")
+        seed = f"{self.name} questions"
+        return self._lettered(islice(self._words(seed, self.split), count), seed)
+
+    @property
+    def _word_rule(self) -> tuple[str, tuple[str, ...]]:
+        return WORD_RULES[(self.number - 1) // len(NUMBER_RULES)]
+
+    @property
+    def _number_rule(self) -> str:
+        return NUMBER_RULES[(self.number - 1) % len(NUMBER_RULES)]
+
+    def _words(self, seed: str, split: Split) -> Iterator[list[str]]:
+        """Three words, the right one first. They are of the split and never twice the same, in whatever order."""
+        rng, pools, (chosen, others) = Random(seed), word_pools(self.pools), self._word_rule
+        lower = [word for words in pools.values() for word in words if word.islower()]
+        rest = [word for other in others for word in pools[other]]
+        seen, misses = set[str](), 0
+        while misses < HOPELESS:
+            if chosen == CAPITALIZED:
+                right, *wrong = rng.sample(lower, 3)
+                right = right.capitalize()
+            else:
+                right, wrong = rng.choice(pools[chosen]), rng.sample(rest, 2)
+            mark = fingerprint(" ".join(sorted(word.lower() for word in (right, *wrong))))
+            if mark in seen or split_of(mark) != split:
+                misses += 1
+                continue
+            seen.add(mark)
+            misses = 0
+            yield [right, *wrong]
+        kind = "examples" if split == "train" else "questions"
+        raise ValueError(f"{self.name} has only {len(seen)} {kind} with these pools; ask for fewer or give more words")
+
+    def _numbers(self, seed: str) -> Iterator[list[str]]:
+        """Three numbers, the right one first."""
+        rng, choose = Random(seed), min if self._number_rule == "smallest" else max
+        while True:
+            numbers = rng.sample(range(1, 1001), 3)
+            right = choose(numbers)
+            yield [str(right), *(str(number) for number in numbers if number != right)]
+
+    def _lettered(self, items: Iterator[list[str]], seed: str) -> list[Shot]:
+        """Put the first option of each item in its place."""
+        placed = zip(items, self._places(Random(f"{seed} letters")), strict=False)  # places have no end
+        return [choice([*wrong[:place], right, *wrong[place:]], place) for (right, *wrong), place in placed]
+
+    def _places(self, rng: Random) -> Iterator[int]:
+        while True:
+            # groups of three keep the balance of every beginning
+            yield from rng.sample(range(3), 3) if self.letters == "balanced" else [rng.randrange(3)]
+
+
+def choice(options: list[str], right: int) -> Shot:
+    """The text of a choice between three; `right` is the place of the answer, from 0."""
+    listed = ", ".join(f"({letter}) {option}" for letter, option in zip(RuleTask.labels, options, strict=True))
+    return Shot(ask=f"Options: {listed}", opening="Answer:[", answer=RuleTask.labels[right], closing="].")
+
+
+def suite(pools: str | None = None, letters: Letters = "balanced") -> tuple[RuleTask, ...]:
+    """All sixteen. ValueError as `RuleTask`."""
+    return tuple(RuleTask(number=number, pools=pools, letters=letters) for number in range(1, NUM_TASKS + 1))
+
+
+def rule_task(name: str, pools: str | None = None, letters: Letters = "balanced") -> RuleTask:
+    """The task of this name, such as "T05". ValueError for an unknown name, and as `RuleTask`."""
+    known = {task.name: task for task in suite(pools, letters)}
+    if name not in known:
+        raise ValueError(f"unknown task {name!r}: {nearest(name, known)}")
+    return known[name]
