@@ -10,7 +10,11 @@ import pytest
 
 from tests.surface.tree import CODE, FLOORS, PACKAGE, parsed, part, write
 
-BESIDE = {("training", "evaluation")}  # validation while training decodes and scores
+BESIDE = {
+    ("training", "evaluation"),  # validation while training decodes and scores
+    ("training", "diagnostics"),  # and so does validation of a model made to be diagnosed
+    ("diagnostics", "evaluation"),  # both report intervals
+}
 OUTSIDE = set(CODE) - {"src"}
 
 

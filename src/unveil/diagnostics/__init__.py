@@ -1,0 +1,1 @@
+"""How far a model reads, and what appended masks cost it: probes, their readings, a report."""

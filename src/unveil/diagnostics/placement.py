@@ -1,0 +1,181 @@
+"""Probes of where things stand in the prompt: useful examples, the question, and what the answer hangs on."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import ClassVar
+
+from unveil.diagnostics.attribution import Attribution
+from unveil.diagnostics.card import Finding, finding, first_minus_last, level, slope_at
+from unveil.diagnostics.cells import Record
+from unveil.diagnostics.probe import FRACTIONS, Probe
+from unveil.diagnostics.tables import Point, Table, Value, found, of_cells, quantity
+
+GROUPS = {  # of tokens, as a reading calls them and as a reader does
+    "masks": "masks after the answer's",
+    "answer_mask": "the answer's mask",
+    "last": "50 tokens before it",
+    "rest": "all tokens but masks",
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Position(Probe):
+    """E1. `fractions`: shares of the distractors that stand before the relevant examples."""
+
+    name: ClassVar[str] = "position"
+    title: ClassVar[str] = "Where the useful examples stand"
+    source: ClassVar[str] = "E1, Fig. 1"
+    varied: ClassVar[str] = (
+        "Ten examples that show the rule stand together; they move through forty examples of another rule, from the "
+        "beginning of the prompt to its end, right before the question."
+    )
+    shows: ClassVar[str] = (
+        "A flat line is a model that reads its whole prompt; a line that rises to the right is one that reads best "
+        "what stands near the question."
+    )
+    axis: ClassVar[str] = "distracting examples before the useful ones (right: next to the question)"
+    causal: ClassVar[bool] = True
+
+    fractions: tuple[float, ...] = FRACTIONS
+
+    def points(self) -> list[Point]:
+        """Infilling: one mask, in the place of the answer."""
+        return [self.block("one mask", f, form="infill", masks=1) for f in self.fractions]
+
+    def findings(self, records: Sequence[Record]) -> list[Finding]:
+        """The locality slope."""
+        meaning = (
+            "Accuracy gained when the useful examples move from the far end of the prompt to the question (by the line "
+            "of least squares): 0 without a bias to what is near."
+        )
+        return [finding("locality slope", meaning, slope_at(self.fractions), self.points(), records)]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Question(Probe):
+    """E2. The question left of all examples, in the middle of them, or right; `fractions` as in E1."""
+
+    name: ClassVar[str] = "question"
+    title: ClassVar[str] = "Where the question stands"
+    source: ClassVar[str] = "E2, Fig. 2"
+    varied: ClassVar[str] = (
+        "The question, with its mask, stands before all examples, in the middle of them, or after them, while the "
+        "useful examples move from the beginning to the end."
+    )
+    shows: ClassVar[str] = (
+        "If each line is highest where the useful examples are next to the question, the model reads what is near; if "
+        "all are highest at the right, it reads what comes last."
+    )
+    axis: ClassVar[str] = "distracting examples before the useful ones"
+    chat: ClassVar[bool] = False  # the question is the last message
+
+    fractions: tuple[float, ...] = FRACTIONS
+
+    def points(self) -> list[Point]:
+        """Infilling: one mask, in the place of the answer."""
+        return [
+            self.block(f"question {place}", f, form="infill", masks=1, question=place)
+            for place in ("left", "middle", "right")
+            for f in self.fractions
+        ]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Length(Probe):
+    """E5. `distractors`: how many; `masks` against a `share` of the other tokens."""
+
+    name: ClassVar[str] = "length"
+    title: ClassVar[str] = "Longer prompts with more masks"
+    source: ClassVar[str] = "E5, Fig. 5"
+    varied: ClassVar[str] = (
+        "Distracting examples are added to ten useful ones, once with few masks after the question and once with many: "
+        "a fixed share of the input's length."
+    )
+    shows: ClassVar[str] = (
+        "The distance between the lines is what the masks cost; where it grows, long prompts suffer more from them."
+    )
+    axis: ClassVar[str] = "distracting examples"
+
+    distractors: tuple[int, ...] = (0, 10, 20, 30, 40)
+    masks: int = 2
+    share: float = 0.2
+
+    def points(self) -> list[Point]:
+        """Examples mixed, masks at the end."""
+        shares = {f"{self.masks} masks": 0.0, f"{100 * self.share:g} % of the input": self.share}
+        return [
+            Point(name, d, self.cell(distractors=d, masks=self.masks, share=share))
+            for name, share in shares.items()
+            for d in self.distractors
+        ]
+
+    def findings(self, records: Sequence[Record]) -> list[Finding]:
+        """The gap in the longest prompt."""
+        points, most = self.points(), self.distractors[-1]
+        ends = [points[len(self.distractors) - 1], points[-1]]
+        meaning = f"Accuracy with {self.masks} masks minus accuracy with {100 * self.share:g} % of the input as masks."
+        return [finding(f"cost of masks among {most} distractors", meaning, first_minus_last, ends, records)]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Gradients(Probe):
+    """E3. `orders` shuffles of the examples, `questions` of each task, `masks` at the end."""
+
+    name: ClassVar[str] = "gradients"
+    title: ClassVar[str] = "What the answer hangs on"
+    source: ClassVar[str] = "E3, Fig. 3 and Table 1"
+    varied: ClassVar[str] = (
+        "The order of the examples is shuffled many times; for each the gradient of the answer's logit is taken with "
+        "respect to every token's embedding."
+    )
+    shows: ClassVar[str] = (
+        "A large norm is a token that the answer depends on: on the left by the place of the example, on the right for "
+        "the masks and the other tokens (1 is the prompt's largest)."
+    )
+    axis: ClassVar[str] = "place of the example (right: next to the question)"
+    causal: ClassVar[bool] = True
+
+    orders: int = 30
+    questions: int = 20
+    masks: int = 50
+
+    @property
+    def num_questions(self) -> int | None:
+        """As the paper."""
+        return self.questions
+
+    def points(self) -> list[Point]:
+        """A point for each order; the table joins them."""
+        return [
+            Point("orders", shuffle, self.cell(Attribution(), masks=self.masks, shuffle=shuffle))
+            for shuffle in range(self.orders)
+        ]
+
+    def table(self, records: Sequence[Record], labels: Sequence[str]) -> Table:
+        """A line for each place of an example (norms over the largest example's) and for each group of tokens."""
+        cells = of_cells(records)
+        mine = [record for point in self.points() for record in cells.get(point.cell.key, [])]
+        num = min(len(record.found["examples"]) for record in mine)
+        lines = []
+        for series, kind in (("all examples", None), ("useful ones", "relevant"), ("distracting ones", "distractor")):
+            for place in range(num):
+                there = [record for record in mine if kind in (None, record.found["kinds"][place])]
+                lines += [quantity(self.name, series, place, there, _example(place))] if there else []
+        told = [name for name in GROUPS if all(record.found[name] is not None for record in mine)]
+        return lines + [quantity(self.name, GROUPS[name], None, mine, found(name)) for name in told]
+
+    def findings(self, records: Sequence[Record]) -> list[Finding]:
+        """The masks' share of the gradient, and of the tokens."""
+        share = "Of the sum of the gradient's norms over all tokens, what the masks after the answer's have."
+        return [
+            finding("masks' share of attribution", share, level, self.points(), records, "%", found("mask_share")),
+            finding("masks' share of tokens", "To compare with.", level, self.points(), records, "%", _share),
+        ]
+
+
+def _example(place: int) -> Value:
+    return lambda record: float(record.found["examples"][place])
+
+
+def _share(record: Record) -> float:
+    return (record.masks - 1) / record.columns

@@ -1,0 +1,49 @@
+"""All probes by name."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from types import MappingProxyType
+
+from unveil.diagnostics.appended import Confidence, Degradation, Dots, Masks, MasksPosition, Need, Steps
+from unveil.diagnostics.placement import Gradients, Length, Position, Question
+from unveil.diagnostics.probe import OverMasks, Probe
+from unveil.specs import nearest
+
+PROBES: Mapping[str, type[Probe]] = MappingProxyType(
+    {
+        kind.name: kind
+        for kind in (
+            Masks, Position, Dots, Question, Gradients, Length, Steps, MasksPosition, Need, Confidence, Degradation,
+        )
+    }
+)  # fmt: skip
+QUICK = (Masks.name, Position.name, Dots.name)
+
+
+def probe(name: str, grid: Sequence[int] | None = None) -> Probe:
+    """The probe of that name, over the numbers of masks `grid` if it varies them. ValueError for an unknown name."""
+    if name not in PROBES:
+        raise ValueError(f"unknown probe {name!r}: {nearest(name, PROBES)}")
+    found = PROBES[name]()
+    return replace(found, grid=tuple(grid)) if grid is not None and isinstance(found, OverMasks) else found
+
+
+def chosen(
+    names: Sequence[str] | None, grid: Sequence[int] | None = None, *, causal: bool = False, chat: bool = False
+) -> list[Probe]:
+    """These probes, each once; "all" is all, None the quick ones: of these, those that fit a causal model or a chat.
+
+    ValueError for an unknown name, for one that is named and does not fit, and for a `grid` that none of them uses.
+    """
+    wanted = QUICK if names is None else tuple(PROBES) if "all" in names else tuple(dict.fromkeys(names))
+    probes = [probe(name, grid) for name in wanted]
+    fit = [found for found in probes if (found.causal or not causal) and (found.chat or not chat)]
+    if len(fit) < len(probes) and names is not None and "all" not in names:
+        unfit = next(found.name for found in probes if found not in fit)
+        legal = ", ".join(
+            name for name, kind in PROBES.items() if (kind.causal or not causal) and (kind.chat or not chat)
+        )
+        raise ValueError(f"probe {unfit!r} does not fit {'a causal model' if causal else 'a chat'}; take of {legal}")
+    if grid is not None and not any(isinstance(found, OverMasks) for found in fit):
+        raise ValueError(f"no probe varies the number of masks: {', '.join(found.name for found in fit)}")
+    return fit

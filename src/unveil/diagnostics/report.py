@@ -1,0 +1,74 @@
+"""The report: a card of findings, and of each probe a table."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from unveil.diagnostics.card import Finding, how
+from unveil.diagnostics.cells import Record
+from unveil.diagnostics.probe import Probe
+from unveil.diagnostics.tables import Table
+from unveil.tasks.few_shot.shots import FewShot
+
+
+@dataclass(frozen=True, kw_only=True)
+class Report:
+    """What the probes found of a model. Its texts may be anybody's: pages escape them."""
+
+    model: str
+    revision: str
+    how: str  # masks, steps, rule, format
+    settings: Mapping[str, Any]  # JSON types: what else is needed to repeat it
+    example: str  # a prompt, cut short
+    chance: float | None  # accuracy of a guess, None where tasks differ in it
+    probes: Sequence[Probe]
+    tables: Mapping[str, Table]  # by name of the probe
+    card: Mapping[str, Sequence[Finding]]  # by name of the probe
+
+    def to_json(self) -> dict[str, Any]:
+        """Everything but the example, as JSON types."""
+        return {
+            "model": self.model,
+            "revision": self.revision,
+            "how": self.how,
+            "settings": dict(self.settings),
+            "chance": self.chance,
+            "probes": {probe.name: repr(probe) for probe in self.probes},
+            "card": [{"probe": name, **found.to_json()} for name, of in self.card.items() for found in of],
+            "tables": dict(self.tables),
+        }
+
+
+def report_of(
+    probes: Sequence[Probe],
+    records: Sequence[Record],
+    sources: Sequence[FewShot],
+    *,
+    model: str,
+    revision: str,
+    settings: Mapping[str, Any],
+    chat: bool = False,
+) -> Report:
+    """Tables and card of the records of all cells of the probes."""
+    labels = list(dict.fromkeys(label for source in sources for label in source.labels))
+    guesses = {1 / len(source.labels) for source in sources}
+    return Report(
+        model=model,
+        revision=revision,
+        how=how([point.cell for probe in probes for point in probe.points()], chat=chat),
+        settings=settings,
+        example=_example(sources[0], probes[0]),
+        chance=guesses.pop() if len(guesses) == 1 else None,
+        probes=probes,
+        tables={probe.name: probe.table(records, labels) for probe in probes},
+        card={probe.name: probe.findings(records) for probe in probes},
+    )
+
+
+def _example(source: FewShot, probe: Probe) -> str:
+    """The system text, a useful example, a distracting one and the question."""
+    groups = source.shots(probe.layout.relevant, probe.layout.distractors, 0)
+    shots = "".join(shot.question + shot.answer + shot.ending for group in groups for shot in group[:1])
+    (question,) = source.questions(1)
+    system = f"{source.system}\n\n" if source.system else ""
+    return f"{system}{shots}{question.question}[MASK][MASK]..."

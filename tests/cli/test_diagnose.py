@@ -1,0 +1,189 @@
+"""unveil diagnose: what the library measures, as a report; interrupted or extended, it goes on from its answers."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+import unveil
+from tests.cli.program import run, words_of
+from tests.diagnostics.small import small
+from unveil.cli import diagnose
+from unveil.diagnostics import run as measuring
+from unveil.diagnostics.probes import PROBES, QUICK, chosen
+from unveil.diagnostics.report import report_of
+from unveil.files import read_jsonl
+from unveil.models.attention import Causal
+from unveil.models.checkpoint import save_checkpoint
+from unveil.models.llada import LLADA
+from unveil.models.tokenizer import FileTokenizer
+from unveil.models.transformer import Architecture, Transformer, initialise
+from unveil.tasks.few_shot.pools import word_pools
+from unveil.tasks.few_shot.suite import rule_task
+
+QUESTIONS = 2
+FAST = ["--task", "T01", "--task", "T06", "--masks", "2,5", "--limit", QUESTIONS]
+
+
+@pytest.fixture(scope="session")
+def rules(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder of LLaDA's layout with random weights that can read and write the tasks."""
+    folder = tmp_path_factory.mktemp("rules") / "rules"
+    words = [form for pool in word_pools().values() for word in pool for form in (word, word.capitalize())]
+    digits = "0123456789"
+    texts = [*"()[]:,.\n ABC", "Options", "Answer", *digits, *(f" {text}" for text in (*digits, *words))]
+    tokenizer = FileTokenizer.words(texts, ["[EOS]", "[MASK]"])
+    eos, mask = tokenizer.encode("[EOS][MASK]")
+    architecture = Architecture(
+        vocabulary=mask + 1, width=16, layers=1, heads=2, kv_heads=2, head_width=8, feed_width=16, mask_id=mask,
+        end_ids=(eos,), max_columns=2048, rope_base=10000.0,
+    )  # fmt: skip
+    model = initialise(Transformer(architecture), seed=0, std=0.6)
+    answers = [*(tokenizer.encode(letter)[0] for letter in "ABC"), eos]
+    model.head.weight.data[[token for token in range(mask + 1) if token not in answers]] = 0
+    save_checkpoint(model, folder, LLADA)
+    tokenizer.save(folder / "tokenizer.json")
+    return folder
+
+
+def told(folder: Path) -> dict:
+    """The report's numbers."""
+    return json.loads((folder / "report.json").read_text("utf-8"))
+
+
+def test_the_report_is_what_the_library_measures(rules: Path, tmp_path: Path) -> None:
+    out = tmp_path / "new" / "out"
+    said = run("diagnose", rules, "--out", out, *FAST)
+    assert said.code == 0, said.err
+    names = {f"{name}.{kind}" for name in QUICK for kind in ("png", "csv")}
+    assert {path.name for path in out.iterdir()} == {"report.html", "report.md", "report.json", "items.jsonl", *names}
+    assert "mask sensitivity, max - min" in said.out and "locality slope" in said.out and "points" in said.out
+    assert f"The report: {out / 'report.html'}" in said.out and "Masks: 2, 5 after the question" in words_of(said.out)
+    probes, tasks = chosen(None, (2, 5)), [rule_task("T01"), rule_task("T06")]
+    cells = [point.cell for found in probes for point in found.points()]
+    model = unveil.Model.load(rules)
+    records = measuring.measure(model, tasks, cells, draws="fresh", limit=QUESTIONS)
+    settings = {
+        "tasks": {task.name: task.describe for task in tasks}, "limit": QUESTIONS, "draws": "fresh",
+        "letters": "balanced", "pools": "shipped", "chat": False, "dtype": "float32", "device": "cpu",
+    }  # fmt: skip
+    expected = report_of(probes, records, tasks, model=model.name, revision=model.revision, settings=settings)
+    assert told(out)["settings"] == settings and told(out) == json.loads(json.dumps(expected.to_json()))
+    assert all(line["n"] == len(tasks) * QUESTIONS for line in told(out)["tables"]["masks"])
+    assert len(read_jsonl(out / "items.jsonl")) == len({cell.key for cell in cells}) * len(tasks) * QUESTIONS
+
+
+def test_interrupted_it_goes_on(rules: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    words = ["diagnose", rules, *FAST, "--probe", "masks", "--out"]
+    append, written = measuring.append_line, []
+
+    def counting(path: Path, text: str) -> None:
+        append(path, text)
+        written.append(text)
+        if len(written) == 3:
+            raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(measuring, "append_line", counting)
+        said = run(*words, tmp_path / "cut")
+    assert said.code == 130 and said.out == "" and words_of(said.err).startswith("stopped. The answers so far are kept")
+    items = tmp_path / "cut" / "items.jsonl"
+    before = items.read_text()
+    assert len(read_jsonl(items)) == 3 and not (tmp_path / "cut" / "report.html").exists()
+    assert run(*words, tmp_path / "cut").code == 0 and run(*words, tmp_path / "whole").code == 0
+    assert items.read_text().startswith(before) and len(read_jsonl(items)) == 2 * 2 * QUESTIONS
+    assert told(tmp_path / "cut")["card"] == told(tmp_path / "whole")["card"]
+
+
+def test_more_is_asked_on_top(rules: Path, tmp_path: Path) -> None:
+    words = ["diagnose", rules, *FAST, "--out", tmp_path]
+    items = tmp_path / "items.jsonl"
+    counts = []
+    for more in (["--probe", "masks"], ["--probe", "confidence"], ["--probe", "masks", "--limit", 3]):
+        assert run(*words, *more).code == 0
+        counts.append(len(read_jsonl(items)))
+    assert counts == [8, 8, 12]
+    assert told(tmp_path)["tables"]["masks"][0]["test_points"] == 6
+
+
+def test_probes_that_need_few_questions_are_asked_few(rules: Path) -> None:
+    (gradients, masks) = chosen(["gradients", "masks"], (2, 5))
+    asked: dict[int, int] = {}
+
+    def measure(model, tasks, cells, *, limit: int, **more) -> list:
+        asked[limit] = len(cells)
+        return []
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(measuring, "measure", measure)
+        diagnose.answers(None, [], [gradients, masks], Path("none"), limit=50)
+        assert asked == {20: 30, 50: 2}
+        asked.clear()
+        diagnose.answers(None, [], [gradients, masks], Path("none"), limit=20)
+        assert asked == {20: 32}
+
+
+def test_fixed_draws_and_random_letters(rules: Path, tmp_path: Path) -> None:
+    more = ["--probe", "masks", "--draws", 2, "--letters", "random"]
+    assert run("diagnose", rules, *FAST, *more, "--out", tmp_path).code == 0
+    line = told(tmp_path)["tables"]["masks"][0]
+    assert (line["n"], line["test_points"]) == (8, 4)
+    assert told(tmp_path)["settings"]["draws"] == 2 and told(tmp_path)["settings"]["letters"] == "random"
+
+
+def no_model(*_: object, **__: object) -> None:
+    raise AssertionError("the model was loaded before the input was checked")
+
+
+@pytest.mark.parametrize(
+    ("words", "fault"),
+    [
+        (["--probe", "mask"], "unknown probe 'mask': did you mean 'masks'?"),
+        (["--task", "T17"], "unknown task 'T17': did you mean 'T1"),
+        (["--masks", "2,many"], "--masks is '2,many'; write whole numbers and commas, such as 2,50,200"),
+        (["--masks", "0,5"], "the numbers of masks are 0,5; give two or more, increasing from 1 on"),
+        (["--masks", "7"], "the numbers of masks are 7; give two or more"),
+        (["--masks", "2,5", "--probe", "position"], "no probe varies the number of masks: position"),
+        (["--draws", "none"], "--draws is 'none'; write fresh, or how many draws: 1 or more"),
+        (["--draws", "0"], "--draws is '0'; write fresh"),
+        (["--letters", "none"], "Invalid value for '--letters'"),
+        (["--limit", "0"], "Invalid value for '--limit'"),
+        (["--pools", "none.json"], "Invalid value for '--pools'"),
+        (["--chat", "--probe", "question"], "probe 'question' does not fit a chat"),
+    ],
+)
+def test_bad_input_is_found_before_the_model_is_loaded(
+    words: list[str], fault: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(unveil.Model, "load", no_model)
+    said = run("diagnose", "rules", "--out", tmp_path / "out", *words)
+    assert said.code == 2 and fault in words_of(said.err) and said.out == ""
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_folder_is_needed(tmp_path: Path) -> None:
+    assert "Missing option '--out'" in words_of(run("diagnose", "rules").err)
+    (tmp_path / "file").write_text("")
+    assert "Invalid value for '--out'" in words_of(run("diagnose", "rules", "--out", tmp_path / "file").err)
+
+
+def test_a_model_that_cannot_read_the_tasks_says_so(tmp_path: Path) -> None:
+    said = run("diagnose", "lab-sudoku", *FAST, "--out", tmp_path)
+    assert said.code == 2 and "task T01: the model's vocabulary cannot write" in words_of(said.err)
+
+
+def test_a_model_without_a_chat_template_says_so(rules: Path, tmp_path: Path) -> None:
+    said = run("diagnose", rules, "--chat", "--out", tmp_path / "out")
+    assert said.code == 2 and "has no chat template" in words_of(said.err) and not (tmp_path / "out").exists()
+
+
+def test_a_causal_model_is_asked_what_the_paper_asks_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(unveil.Model, "load", lambda *_, **__: small(rule=Causal(), shift=1))
+    said = run("diagnose", "any", "--probe", "position", "--probe", "masks", "--out", tmp_path / "out")
+    fault = "probe 'masks' does not fit a causal model; take of position, gradients"
+    assert said.code == 2 and fault in words_of(said.err) and not (tmp_path / "out").exists()
+
+
+def test_the_names_in_the_help_are_the_probes() -> None:
+    assert diagnose.PROBES == tuple(PROBES) and diagnose.QUICK == QUICK
+    assert f"{', '.join(PROBES)}, or all." in words_of(run("diagnose", "--help").out)
