@@ -6,10 +6,9 @@ Text: "Tom has 5 apples. He buys 3 more. Then he gives 2 apples to Ann. How many
 A problem is one chain: somebody's number, people compared with those before ("Ann has 3 more apples than Tom"), then
 what happens to the last of them, perhaps at the end the sum with another one. The sentences about who has how many
 stand in any order, what happens stands in its own; so the order of steps must be read, not counted off. Answers have
-very different lengths: on a canvas they are followed by EOS. A step says whose number it makes, unless it is the sum of
-two: without names, finding the next step meant following all comparisons at once, and small models hardly learned it. A
-step takes at most nine characters with numbers of two digits, and a name: two to six steps fit 64 tokens, four to ten
-fit 128, where a name is one token and so is every other character.
+very different lengths: on a canvas they are followed by EOS. A step says whose number it makes (the sum of two is
+nobody's): small models hardly learn to find the next comparison without. It takes at most nine characters with numbers
+of two digits, and a name: two to six steps fit 64 tokens, four to ten fit 128, where a name is one token.
 
 What is held out. The text's fingerprint says its split (train, validation, test), so no text is in two of them.
 But texts are made of few sentences: problems of another split differ in names and numbers, not in kind.
@@ -225,7 +224,6 @@ class Sums:
             # before a fact or at the end: "them" and "he" in the story must not point at it
             facts.insert(at, sentence) if at < len(facts) else story.append(sentence)
         asked, step = _asked(rng, chain, things)
-        # who is compared, each after the one before; then what happens is the last one's
         owners = chain.people[1:] + chain.people[-1:] * len(chain.moves)
         steps = [f"{move.step} {owner}" for move, owner in zip(chain.moves, owners, strict=False)] + step
         result = chain.values[-1] + (0 if chain.second is None else chain.values[chain.second])
