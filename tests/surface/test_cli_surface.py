@@ -14,7 +14,11 @@ SURFACE: dict[str, list[str]] = {
         "model", "prompts", "--batch", "--delay", "--device", "--dtype", "--guidance", "--infill", "--new-tokens",
         "--revision", "--sampler", "--seed", "--threads", "--trace", "--watch",
     ],
-    "demo": ["--out", "--puzzles", "--threads"],
+    "demo": ["--out", "--problems", "--threads"],
+    "diagnose": [
+        "model", "--chat", "--device", "--draws", "--dtype", "--letters", "--limit", "--masks", "--out", "--pools",
+        "--probe", "--revision", "--task", "--threads", "--tokens",
+    ],
     "evaluate": [
         "model", "--batch", "--data", "--device", "--dtype", "--guidance", "--json", "--limit", "--revision",
         "--sampler", "--seed", "--task", "--threads",
@@ -22,6 +26,7 @@ SURFACE: dict[str, list[str]] = {
     "models": [],
     "train": [],
     "train lab-puzzles": ["--out", "--resume", "--set", "--threads"],
+    "train lab-rules": ["--out", "--resume", "--set", "--threads"],
     "train lab-sudoku": ["--out", "--resume", "--set", "--threads"],
     "train mask-agnostic": ["--data", "--lora", "--model", "--out", "--preset", "--resume", "--set", "--threads"],
     "train sft": ["--data", "--lora", "--model", "--out", "--resume", "--set", "--threads"],

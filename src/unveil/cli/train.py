@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 NAMED = {
     "lab-sudoku": "The shipped model of 4x4 Sudoku: 0.8 M parameters, under an hour on one thread.",
     "lab-puzzles": "One small model for Sudoku, countdown and sums.",
+    "lab-rules": "A small model of the few-shot rule tasks that `unveil diagnose` asks.",
 }
 PRESET_NAMES = tuple(  # as in the recipe's PRESETS; held equal too
     f"llada-8b-{kind}{loss}" for kind in ("base", "instruct") for loss in ("", "-ce", "-ce-same-lr")

@@ -5,8 +5,9 @@ from types import MappingProxyType
 from typing import Any
 
 from unveil.training.recipes.lab_puzzles import LabPuzzles
+from unveil.training.recipes.lab_rules import LabRules
 from unveil.training.recipes.lab_sudoku import LabSudoku
 
-__all__ = ["RECIPES", "LabPuzzles", "LabSudoku"]
+__all__ = ["RECIPES", "LabPuzzles", "LabRules", "LabSudoku"]
 
-RECIPES: Mapping[str, type[Any]] = MappingProxyType({kind.name: kind for kind in (LabSudoku, LabPuzzles)})
+RECIPES: Mapping[str, type[Any]] = MappingProxyType({kind.name: kind for kind in (LabSudoku, LabPuzzles, LabRules)})
