@@ -186,4 +186,5 @@ def test_a_causal_model_is_asked_what_the_paper_asks_it(tmp_path: Path, monkeypa
 
 def test_the_names_in_the_help_are_the_probes() -> None:
     assert diagnose.PROBES == tuple(PROBES) and diagnose.QUICK == QUICK
-    assert f"{', '.join(PROBES)}, or all." in words_of(run("diagnose", "--help").out)
+    assert f"{', '.join(PROBES)}, or all (without the last three" in words_of(run("diagnose", "--help").out)
+    assert [kind.own for kind in PROBES.values()] == [False] * 11 + [True] * 3

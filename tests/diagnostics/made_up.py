@@ -25,18 +25,19 @@ def records_of(
     probes: Sequence[Probe],
     accuracy: Callable[[Cell], float] = falling,
     *,
-    tasks: int = 4,
+    tasks: Sequence[str] | int = 4,
     questions: int = 10,
     draws: int = 1,
     seed: int = 0,
 ) -> list[Record]:
     """Of every cell of the probes, once."""
     rng = Random(seed)
+    names = [f"T{task + 1:02}" for task in range(tasks)] if isinstance(tasks, int) else tasks
     cells = {point.cell.key: point.cell for probe in probes for point in probe.points()}
     return [
-        _record(rng, cell, accuracy(cell) + 0.02 * task, f"T{task + 1:02}", draw, question)
+        _record(rng, cell, accuracy(cell) + 0.02 * task, name, draw, question)
         for cell in cells.values()
-        for task in range(tasks)
+        for task, name in enumerate(names)
         for draw in range(draws)
         for question in range(questions)
     ]

@@ -11,13 +11,17 @@ from tests.diagnostics.made_up import LETTERS, record, records_of
 from unveil.diagnostics.appended import Confidence, Degradation, Dots, Masks, MasksPosition, Need, Steps
 from unveil.diagnostics.attribution import Attribution
 from unveil.diagnostics.card import correlation, finding, first_minus_last, how, resampled
+from unveil.diagnostics.cells import Cell
+from unveil.diagnostics.elsewhere import Points, Texts
 from unveil.diagnostics.placement import Gradients, Length, Position, Question
 from unveil.diagnostics.probe import Probe
 from unveil.diagnostics.probes import PROBES, QUICK, chosen, probe
 from unveil.diagnostics.readings import Decoded, FirstMask
 from unveil.diagnostics.tables import answers
 from unveil.evaluation.statistics import mean_interval, wilson
+from unveil.tasks.few_shot.hotpot import HotpotQA
 from unveil.tasks.few_shot.shots import Arrangement
+from unveil.tasks.few_shot.suite import RuleTask
 
 ALL = [kind() for kind in PROBES.values()]
 TWO = Masks(grid=(2, 50))
@@ -50,6 +54,8 @@ def test_ten_useful_examples_among_forty(found: Probe) -> None:
     sizes = {(a.relevant, a.distractors) for a in arrangements(found)}
     if found.name == "length":
         assert sizes == {(10, distractors) for distractors in (0, 10, 20, 30, 40)}
+    elif found.own:
+        assert all(distractors == 0 for _, distractors in sizes)
     else:
         assert sizes == {(10, 40)} | ({(2, 8)} if found.name == "need" else set())
 
@@ -299,9 +305,46 @@ def test_correlation_is_pearsons() -> None:
     assert correlation(means)[0] == pytest.approx(np.corrcoef(x, y)[0, 1])
 
 
+def test_probes_with_questions_of_their_own() -> None:
+    given = [RuleTask(number=1)]
+    assert all(found.sources(given) is given for found in ALL if not found.own)
+    own = {found.name: found for found in ALL if found.own}
+    for name in ("points", "points-masks"):
+        assert {source.name for source in own[name].sources(given)} == {
+            f"{kind}-{seed}" for kind in ("nonlinear", "swiss_roll", "moons", "circles") for seed in range(5)
+        }
+    (texts,) = Texts(path="file").sources(given)
+    assert texts == HotpotQA(path="file")
+    series = {point.series: point.cell.arrangement for point in own["points"].points()}
+    assert series["question left, nearest first"].question == "left" and len(series) == 6
+    assert series["question right, nearest last"].order == "nearest_last"
+    shares = [point.cell.arrangement.share for point in own["hotpotqa"].points()]
+    assert shares == [0, 0.05, 0.1, 0.15, 0.2] and {p.cell.arrangement.masks for p in own["hotpotqa"].points()} == {2}
+
+
+def test_near_points_are_those_next_to_the_question() -> None:
+    """A made-up model that reads only what stands next to the question gains by near points on either side."""
+    probe = Points(examples=(30,))
+
+    def near(cell: Cell) -> float:
+        a = cell.arrangement
+        return {"right nearest_last": 1.0, "left nearest_first": 1.0}.get(f"{a.question} {a.order}", 0.0)
+
+    records = [
+        record(cell, task, n, "A" if near(cell) else "B")
+        for cell in (point.cell for point in probe.points())
+        for task in ("moons-0", "moons-1")
+        for n in range(3)
+    ]
+    assert [(found.value, found.name) for found in probe.findings(records)] == [
+        (1.0, "gain by near points, left"), (1.0, "gain by near points, right")
+    ]  # fmt: skip
+
+
 def test_choosing() -> None:
     assert [found.name for found in chosen(None)] == list(QUICK) == ["masks", "position", "dots"]
-    assert [found.name for found in chosen(["all"])] == list(PROBES)
+    every = [found.name for found in chosen(["all"])]
+    assert every == list(PROBES)[:11] and [found.name for found in chosen(["all", "points"])] == [*every, "points"]
     assert chosen(["steps", "masks", "steps"], (2, 7)) == [Steps(grid=(2, 7)), Masks(grid=(2, 7))]
     assert [found.name for found in chosen(None, causal=True)] == ["position"]
     assert [found.name for found in chosen(["all"], causal=True)] == ["position", "gradients"]

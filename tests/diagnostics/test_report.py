@@ -32,14 +32,17 @@ def quick(name: str) -> Probe:
 
 
 ALL = [quick(name) for name in PROBES]
-RECORDS = records_of(ALL)
+SOURCES = [replace(SOURCE, name=f"T{number:02}") for number in range(1, 5)]
+RECORDS = records_of([found for found in ALL if not found.own])
+for one in (found for found in ALL if found.own):
+    RECORDS += records_of([one], tasks=[source.name for source in one.sources(SOURCES)])
 
 
 @pytest.fixture(scope="module")
 def report() -> Report:
     """All probes of a made-up model."""
     settings = {"tasks": {"T01": "choose <b>"}, "limit": 10, "draws": "fresh"}
-    return report_of(ALL, RECORDS, [SOURCE], model=HOSTILE, revision="abc", settings=settings)
+    return report_of(ALL, RECORDS, SOURCES, model=HOSTILE, revision="abc", settings=settings)
 
 
 @pytest.fixture(scope="module")
@@ -63,7 +66,8 @@ def test_the_page_explains_and_shows_every_probe(folder: Path) -> None:
     for found in ALL:
         assert found.title in text and found.varied in text and found.shows in text and found.source in text
     assert page.count('<img alt="') == page.count('src="data:image/png;base64,') == len(ALL)
-    assert "A guess is right in 33 %." in text and "Masks: 2, 50, 200, 20 % of the input after the question" in text
+    assert text.count("A guess is right in 33 %.") == 11 and text.count("A guess is right in 50 %.") == 3
+    assert "Masks: 2, 50, 200, 5 % of the input, 10 % of the input" in text
 
 
 def test_the_page_needs_no_other_file(folder: Path) -> None:
@@ -120,7 +124,9 @@ def test_json_holds_the_card_the_tables_and_the_settings(folder: Path, report: R
 def test_the_csv_is_the_table(found: Probe, folder: Path) -> None:
     with open(folder / f"{found.name}.csv", encoding="utf-8", newline="") as file:
         lines = list(csv.DictReader(file))
-    table = found.table(RECORDS, LETTERS)
+    sources = found.sources(SOURCES)
+    mine = [record for record in RECORDS if record.task in {source.name for source in sources}]
+    table = found.table(mine, sources[0].labels)
     assert lines == [{name: "" if value is None else str(value) for name, value in line.items()} for line in table]
 
 
@@ -150,10 +156,10 @@ def test_tables_are_rounded_to_be_read() -> None:
 
 
 def test_a_guess_is_told_only_where_it_is_one() -> None:
-    sources = [SOURCE, replace(SOURCE, name="two", labels=("A", "B"))]
+    sources = [SOURCES[0], replace(SOURCES[1], labels=("A", "B"))]
     found = [Masks(grid=(2, 50))]
     report = report_of(found, records_of(found), sources, model="m", revision="r", settings={})
-    assert report.chance is None and "A guess" not in markdown_page(report)
+    assert report.chance == {"masks": None} and "A guess" not in markdown_page(report)
 
 
 def test_no_folder_is_said(report: Report, tmp_path: Path) -> None:

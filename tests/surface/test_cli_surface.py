@@ -16,8 +16,8 @@ SURFACE: dict[str, list[str]] = {
     ],
     "demo": ["--out", "--problems", "--threads"],
     "diagnose": [
-        "model", "--chat", "--device", "--draws", "--dtype", "--letters", "--limit", "--masks", "--out", "--pools",
-        "--probe", "--revision", "--task", "--threads", "--tokens",
+        "model", "--chat", "--device", "--draws", "--dtype", "--hotpotqa", "--letters", "--limit", "--masks", "--out",
+        "--pools", "--probe", "--revision", "--task", "--threads", "--tokens",
     ],
     "evaluate": [
         "model", "--batch", "--data", "--device", "--dtype", "--guidance", "--json", "--limit", "--revision",

@@ -1,6 +1,7 @@
 """unveil diagnose: how a model reads its context, and what appended masks cost it."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -20,12 +21,13 @@ if TYPE_CHECKING:
     from unveil.diagnostics.report import Report
     from unveil.diagnostics.rows import ChatTemplate
     from unveil.sampling.model import Model
+    from unveil.tasks.few_shot.shots import FewShot
     from unveil.tasks.few_shot.suite import RuleTask
 
 # The registry without its imports; held equal by a test.
 PROBES = (
     "masks", "position", "dots", "question", "gradients", "length", "steps", "masks-position", "need", "confidence",
-    "degradation",
+    "degradation", "points", "points-masks", "hotpotqa",
 )  # fmt: skip
 QUICK = PROBES[:3]
 ITEMS = "items.jsonl"
@@ -35,7 +37,8 @@ Probes = Annotated[
     typer.Option(
         "--probe",
         metavar="NAME",
-        help=f"What to measure: {', '.join(PROBES)}, or all. Repeat it for several. Default: {', '.join(QUICK)}.",
+        help=f"What to measure: {', '.join(PROBES)}, or all (without the last three, which have questions of their "
+        f"own). Repeat it for several. Default: {', '.join(QUICK)}.",
         show_default=False,
     ),
 ]
@@ -94,6 +97,17 @@ Letters = Annotated[
         "--letters", help="balanced: each letter is right equally often. random: they are drawn, as in the paper."
     ),
 ]
+Hotpot = Annotated[
+    Path | None,
+    typer.Option(
+        "--hotpotqa",
+        metavar="FILE",
+        exists=True,
+        dir_okay=False,
+        help="The questions of the probe hotpotqa, as the data set has them. Default: from the hub, through datasets.",
+        show_default=False,
+    ),
+]
 Chat = Annotated[bool, typer.Option("--chat", help="Ask in the model's chat template, for instruct models.")]
 Tokens = Annotated[
     int,
@@ -122,6 +136,7 @@ def diagnose(
     draws: Draws = "fresh",
     pools: Pools = None,
     letters: Letters = Letter.BALANCED,
+    hotpotqa: Hotpot = None,
     chat: Chat = False,
     tokens: Tokens = 16384,
     threads: options.Threads = None,
@@ -139,7 +154,7 @@ def diagnose(
     chosen(probe, grid, chat=chat)
     tasks = tasks_of(task, pools, letters.value)
     loaded = load_model(model, threads=threads, device=device, dtype=dtype, revision=revision)
-    probes = chosen(probe, grid, causal=is_causal(loaded), chat=chat)
+    probes = reading(chosen(probe, grid, causal=is_causal(loaded), chat=chat), hotpotqa)
     template = template_of(model, revision) if chat else None
     out_dir.mkdir(parents=True, exist_ok=True)
     settings = {
@@ -175,6 +190,16 @@ def tasks_of(names: list[str] | None, pools: Path | None, letters: str) -> "list
     return [rule_task(name, *words) for name in dict.fromkeys(names)] if names else list(suite(*words))
 
 
+def reading(probes: "Sequence[Probe]", hotpotqa: Path | None) -> "list[Probe]":
+    """The same probes, with the file that the one on texts reads. ValueError for a file that none reads."""
+    from unveil.diagnostics.elsewhere import Texts
+
+    if hotpotqa is not None and not any(isinstance(probe, Texts) for probe in probes):
+        raise ValueError("--hotpotqa names a file, but no probe reads it: add --probe hotpotqa")
+    path = None if hotpotqa is None else str(hotpotqa)
+    return [replace(probe, path=path) if isinstance(probe, Texts) else probe for probe in probes]
+
+
 def is_causal(model: "Model") -> bool:
     """Whether columns see only what is left of them."""
     from unveil.models.attention import Causal
@@ -196,17 +221,17 @@ def answers(
     """The records of all cells of the probes, with a bar; cells that need fewer questions are asked fewer."""
     from unveil.diagnostics.run import measure
 
-    groups: dict[int, dict[str, Cell]] = {}
+    groups: dict[tuple[int, tuple[FewShot, ...]], dict[str, Cell]] = {}
     for probe in probes:
-        cells = groups.setdefault(min(limit, probe.num_questions or limit), {})
+        cells = groups.setdefault((min(limit, probe.num_questions or limit), tuple(probe.sources(tasks))), {})
         cells.update({point.cell.key: point.cell for point in probe.points()})
     records = []
     with bars() as progress:
-        for number, (count, cells) in enumerate(groups.items(), 1):
+        for number, ((count, sources), cells) in enumerate(groups.items(), 1):
             about = f"{number}/{len(groups)} {len(cells)} settings, {count} questions a task"
             bar = progress.add_task(about, total=None)
             records += measure(
-                model, tasks, list(cells.values()), limit=count, items=items,
+                model, sources, list(cells.values()), limit=count, items=items,
                 on_item=lambda done, total, bar=bar: progress.update(bar, completed=done, total=total),  # type: ignore[misc]
                 **more,
             )  # fmt: skip

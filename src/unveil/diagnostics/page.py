@@ -51,7 +51,7 @@ def write_report(report: Report, folder: Path) -> Path:
     pictures = {}
     for probe in report.probes:
         picture, table = folder / f"{probe.name}.png", report.tables[probe.name]
-        plot(probe, table, picture, chance=report.chance)
+        plot(probe, table, picture, chance=report.chance[probe.name])
         pictures[probe.name] = picture.read_bytes()
         write_text(folder / f"{probe.name}.csv", _csv(table))
     write_json(folder / "report.json", report.to_json())
@@ -70,7 +70,7 @@ def html_page(report: Report, pictures: Mapping[str, bytes]) -> str:
         f'<meta http-equiv="Content-Security-Policy" content="{POLICY}">\n<style>{STYLE}</style>\n'
         f"<h1>{title}</h1>\n<p>{escape(_opening(report))}</p>\n<pre>{escape(report.example)}</pre>\n"
         f'<div class="card">\n<h2>Report card</h2>\n{_html_table(_card(report))}<p>{escape(report.how)}</p>\n</div>\n'
-        + "".join(_section(probe, report.tables[probe.name], pictures[probe.name]) for probe in report.probes)
+        + "".join(_section(report, probe, pictures[probe.name]) for probe in report.probes)
         + f"<h2>How it was measured</h2>\n<p>{escape(_intervals())}</p>\n<dl>\n"
         + "".join(f"<dt>{escape(name)}</dt><dd>{escape(value)}</dd>\n" for name, value in _settings(report))
         + "</dl>\n</html>\n"
@@ -84,7 +84,7 @@ def markdown_page(report: Report) -> str:
     text += [_markdown_table(_card(report)), _marked(report.how)]
     for probe in report.probes:
         table = report.tables[probe.name]
-        text += [f"## {probe.title}", f"{probe.varied} {probe.shows} ({probe.source}.)"]
+        text += [f"## {probe.title}", f"{_explained(report, probe)} ({probe.source}.)"]
         text += [f"![{probe.title}]({probe.name}.png)"]
         text += [f"Numbers (x: {_marked(probe.axis)}): [{probe.name}.csv]({probe.name}.csv)"]
         text += [_markdown_table(rows_of(table))] if len(table) <= LONG else []
@@ -123,12 +123,11 @@ def _card(report: Report) -> Rows:
 
 
 def _opening(report: Report) -> str:
-    guess = "" if report.chance is None else f" A guess is right in {100 * report.chance:.0f} %."
     return (
         "The model answers questions whose rule is not stated: some examples in the prompt show it, others follow "
         "another rule and distract. What varies is where things stand and what follows the question; a model that "
-        f"reads its whole prompt, and only what matters in it, answers always alike.{guess} A useful example, a "
-        "distracting one and a question:"
+        "reads its whole prompt, and only what matters in it, answers always alike. A useful example, a distracting "
+        "one (where there are such) and a question:"
     )
 
 
@@ -137,7 +136,7 @@ def _intervals() -> str:
         "Intervals are of 95 %. In pictures and tables: over tasks Student's, which says what other tasks might give; "
         "over questions Wilson's (Student's where it is not about right answers), which says what other questions of "
         "these tasks might give. In the report card: bootstrap over tasks and over the questions within them, with the "
-        f"same questions compared under all settings. Experiments (E1 to E10) and figures are those of {PAPER}."
+        f"same questions compared under all settings. Experiments (E1 to E12) and figures are those of {PAPER}."
     )
 
 
@@ -151,11 +150,18 @@ def _text(value: Any) -> str:
     return "; ".join(f"{name}: {of}" for name, of in value.items()) if isinstance(value, Mapping) else str(value)
 
 
-def _section(probe: Probe, table: Table, picture: bytes) -> str:
+def _explained(report: Report, probe: Probe) -> str:
+    chance = report.chance[probe.name]
+    guess = "" if chance is None else f" A guess is right in {100 * chance:.0f} %."
+    return f"{probe.varied} {probe.shows}{guess}"
+
+
+def _section(report: Report, probe: Probe, picture: bytes) -> str:
+    table = report.tables[probe.name]
     source = f"data:image/png;base64,{b64encode(picture).decode()}"
     return (
         f'<h2>{escape(probe.title)} <span class="aside">{escape(probe.name)}: {escape(probe.source)}</span></h2>\n'
-        f"<p>{escape(probe.varied)} {escape(probe.shows)}</p>\n"
+        f"<p>{escape(_explained(report, probe))}</p>\n"
         f'<img alt="{escape(probe.title)}" src="{source}">\n'
         f"<details><summary>numbers (x: {escape(probe.axis)})</summary>\n{_html_table(rows_of(table))}</details>\n"
     )

@@ -8,7 +8,7 @@ from unveil.diagnostics.card import Finding
 from unveil.diagnostics.cells import Cell, Reading, Record
 from unveil.diagnostics.readings import FirstMask
 from unveil.diagnostics.tables import Point, Table, answers
-from unveil.tasks.few_shot.shots import Arrangement
+from unveil.tasks.few_shot.shots import Arrangement, FewShot
 
 FRACTIONS = (0.0, 0.25, 0.5, 0.75, 1.0)
 GRID = (2, 5, 10, 20, 50, 100, 150, 200)
@@ -24,12 +24,13 @@ class Probe:
 
     name: ClassVar[str]  # as typed: "masks"
     title: ClassVar[str]
-    source: ClassVar[str]  # E1 to E10 count the paper's experiments, "Fig." is its figure
+    source: ClassVar[str]  # E1 to E12 count the paper's experiments, "Fig." is its figure
     varied: ClassVar[str]  # one sentence: what is varied
     shows: ClassVar[str]  # one sentence: how to read the picture
     axis: ClassVar[str]  # what x is
     causal: ClassVar[bool] = False  # whether it says anything of a model that reads from left to right
     chat: ClassVar[bool] = True  # whether its prompts can be chats
+    own: ClassVar[bool] = False  # whether it has questions of its own: then it must be asked for by name
 
     layout: Arrangement = Arrangement()
 
@@ -37,6 +38,10 @@ class Probe:
     def num_questions(self) -> int | None:
         """The most questions of a task that it needs; None for as many as there are."""
         return None
+
+    def sources(self, given: Sequence[FewShot]) -> Sequence[FewShot]:
+        """The tasks that it asks: those `given` for all probes, if it has none of its own."""
+        return given
 
     def points(self) -> list[Point]:
         """The cells to measure and where they stand; two points may share a cell."""

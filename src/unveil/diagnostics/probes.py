@@ -5,6 +5,7 @@ from dataclasses import replace
 from types import MappingProxyType
 
 from unveil.diagnostics.appended import Confidence, Degradation, Dots, Masks, MasksPosition, Need, Steps
+from unveil.diagnostics.elsewhere import Points, PointsMasks, Texts
 from unveil.diagnostics.placement import Gradients, Length, Position, Question
 from unveil.diagnostics.probe import OverMasks, Probe
 from unveil.specs import nearest
@@ -14,6 +15,7 @@ PROBES: Mapping[str, type[Probe]] = MappingProxyType(
         kind.name: kind
         for kind in (
             Masks, Position, Dots, Question, Gradients, Length, Steps, MasksPosition, Need, Confidence, Degradation,
+            Points, PointsMasks, Texts,
         )
     }
 )  # fmt: skip
@@ -31,11 +33,14 @@ def probe(name: str, grid: Sequence[int] | None = None) -> Probe:
 def chosen(
     names: Sequence[str] | None, grid: Sequence[int] | None = None, *, causal: bool = False, chat: bool = False
 ) -> list[Probe]:
-    """These probes, each once; "all" is all, None the quick ones: of these, those that fit a causal model or a chat.
+    """These probes, each once; "all" is all without questions of their own, None the quick ones; of
+    these two, those that fit a causal model or a chat.
 
     ValueError for an unknown name, for one that is named and does not fit, and for a `grid` that none of them uses.
     """
-    wanted = QUICK if names is None else tuple(PROBES) if "all" in names else tuple(dict.fromkeys(names))
+    every = [name for name, kind in PROBES.items() if not kind.own]
+    named = [] if names is None else [one for name in names for one in (every if name == "all" else [name])]
+    wanted = QUICK if names is None else tuple(dict.fromkeys(named))
     probes = [probe(name, grid) for name in wanted]
     fit = [found for found in probes if (found.causal or not causal) and (found.chat or not chat)]
     if len(fit) < len(probes) and names is not None and "all" not in names:

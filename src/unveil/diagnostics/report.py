@@ -20,7 +20,7 @@ class Report:
     how: str  # masks, steps, rule, format
     settings: Mapping[str, Any]  # JSON types: what else is needed to repeat it
     example: str  # a prompt, cut short
-    chance: float | None  # accuracy of a guess, None where tasks differ in it
+    chance: Mapping[str, float | None]  # by name of the probe: accuracy of a guess, None where tasks differ in it
     probes: Sequence[Probe]
     tables: Mapping[str, Table]  # by name of the probe
     card: Mapping[str, Sequence[Finding]]  # by name of the probe
@@ -32,7 +32,7 @@ class Report:
             "revision": self.revision,
             "how": self.how,
             "settings": dict(self.settings),
-            "chance": self.chance,
+            "chance": dict(self.chance),
             "probes": {probe.name: repr(probe) for probe in self.probes},
             "card": [{"probe": name, **found.to_json()} for name, of in self.card.items() for found in of],
             "tables": dict(self.tables),
@@ -49,20 +49,30 @@ def report_of(
     settings: Mapping[str, Any],
     chat: bool = False,
 ) -> Report:
-    """Tables and card of the records of all cells of the probes."""
-    labels = list(dict.fromkeys(label for source in sources for label in source.labels))
-    guesses = {1 / len(source.labels) for source in sources}
+    """Tables and card of the records of all cells of the probes; `sources` are what probes without their own ask."""
+    asked = {probe.name: probe.sources(sources) for probe in probes}
+    names = {name: {source.name for source in mine} for name, mine in asked.items()}
+    mine = {name: [record for record in records if record.task in known] for name, known in names.items()}
     return Report(
         model=model,
         revision=revision,
         how=how([point.cell for probe in probes for point in probe.points()], chat=chat),
         settings=settings,
-        example=_example(sources[0], probes[0]),
-        chance=guesses.pop() if len(guesses) == 1 else None,
+        example=_example(asked[probes[0].name][0], probes[0]),
+        chance={name: _chance(asking) for name, asking in asked.items()},
         probes=probes,
-        tables={probe.name: probe.table(records, labels) for probe in probes},
-        card={probe.name: probe.findings(records) for probe in probes},
+        tables={probe.name: probe.table(mine[probe.name], _labels(asked[probe.name])) for probe in probes},
+        card={probe.name: probe.findings(mine[probe.name]) for probe in probes},
     )
+
+
+def _labels(sources: Sequence[FewShot]) -> list[str]:
+    return list(dict.fromkeys(label for source in sources for label in source.labels))
+
+
+def _chance(sources: Sequence[FewShot]) -> float | None:
+    guesses = {1 / len(source.labels) for source in sources}
+    return guesses.pop() if len(guesses) == 1 else None
 
 
 def _example(source: FewShot, probe: Probe) -> str:
