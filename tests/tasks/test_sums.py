@@ -89,7 +89,7 @@ def solve(text: str) -> tuple[int, list[str]]:
 
 @given(seed=seeds, split=splits, canvas=canvases)
 def test_generated_answers_are_right_and_the_text_says_so(seed: int, split: Split, canvas: int) -> None:
-    sums = Sums(canvas=canvas, split=split, distractors=0.0)
+    sums = Sums(canvas=canvas, split=split, distractors=0.0, shuffled=0.5)
     for problem in sums.generate(2, seed):
         answer = problem.answer or ""
         assert sums.correct(problem, answer) and sums.worked(problem, answer)
@@ -205,20 +205,29 @@ def test_misses_are_counted_in_a_row(monkeypatch: pytest.MonkeyPatch) -> None:
     assert len(Sums(split="test").generate(10, 0)) == 10
 
 
+def mixed(problems: list[Problem]) -> int:
+    """In how many problems the numbers of the text do not come in the order of the steps."""
+    count = 0
+    for problem in problems:
+        answer = (problem.answer or "").split("\n")
+        numbers = [answer[0].split("+")[0].split("-")[0].split("*")[0].split("/")[0]]
+        numbers += [parts[1] for step in answer[:-1] if (parts := re.match(r"\d+[+-](\d+)=\d+ ", step))]
+        count += numbers != re.findall(r"\d+", problem.prompt)[: len(numbers)]
+    return count
+
+
+def test_what_is_not_shuffled_is_told_in_the_order_of_the_steps() -> None:
+    shares = [mixed(Sums(split="train", distractors=0.0, shuffled=x).generate(400, 4)) / 400 for x in (0.0, 0.5, 1.0)]
+    assert shares[0] == 0 and 0.4 < shares[1] / shares[2] < 0.6
+
+
 def test_texts_vary_and_order_matters() -> None:
-    problems = Sums(split="train").generate(600, 4)
+    problems = Sums(split="train", shuffled=1.0).generate(600, 4)
     text = "".join(problem.prompt for problem in problems)
     assert all(name in text for name in module.HE + module.SHE + module.THINGS)
     assert len(module.HE + module.SHE) >= 15 and len(module.THINGS) >= 20
     assert sum("together" in p.prompt or "in all" in p.prompt for p in problems) > 30
-    # in how many problems the numbers of the text do not come in the order of the steps
-    mixed = 0
-    for problem in problems:
-        answer = (problem.answer or "").split("\n")
-        numbers = [answer[0].split("+")[0].split("-")[0].split("*")[0].split("/")[0]]
-        numbers += [parts[1] for step in answer[:-1] if (parts := re.match(r"\d+[+-](\d+)=", step))]
-        mixed += numbers != re.findall(r"\d+", problem.prompt)[: len(numbers)]
-    assert 0.3 < mixed / len(problems) < 0.8
+    assert 0.3 < mixed(problems) / len(problems) < 0.8
     lengths = sorted(len(problem.answer or "") for problem in problems)
     assert lengths[60] < 30 and lengths[540] > 60
 
@@ -337,6 +346,7 @@ def test_a_file_is_read(tmp_path: Path) -> None:
         ({"canvas": 128, "steps": (2, 13)}, "most <= 12, which numbers to 20 fit on canvas 128"),
         ({"distractors": 1.5}, "distractors is 1.5; it must be a share from 0 to 1"),
         ({"distractors": float("nan")}, "distractors is nan"),
+        ({"shuffled": -0.1}, "shuffled is -0.1; it must be a share from 0 to 1"),
     ],
 )
 def test_bad_settings_are_refused(settings: dict[str, Any], message: str) -> None:

@@ -4,11 +4,11 @@ Text: "Tom has 5 apples. He buys 3 more. Then he gives 2 apples to Ann. How many
 "5+3=8 Tom\n8-2=6 Tom\n#6". All texts are our own.
 
 A problem is one chain: somebody's number, people compared with those before ("Ann has 3 more apples than Tom"), then
-what happens to the last of them, perhaps at the end the sum with another one. The sentences about who has how many
-stand in any order, what happens stands in its own; so the order of steps must be read, not counted off. Answers have
-very different lengths: on a canvas they are followed by EOS. A step says whose number it makes (the sum of two is
-nobody's): small models hardly learn to find the next comparison without. It takes at most nine characters with numbers
-of two digits, and a name: two to six steps fit 64 tokens, four to ten fit 128, where a name is one token.
+what happens to the last of them, perhaps at the end the sum with another one. In `shuffled` problems who has how many
+is told in any order: there the order of the steps must be found, which is by far the hardest. Answers have very
+different lengths: on a canvas they are followed by EOS. A step says whose number it makes (the sum of two is nobody's):
+small models hardly learn to find the next comparison without. It takes at most nine characters with numbers of two
+digits, and a name: two to six steps fit 64 tokens, four to ten fit 128, where a name is one token.
 
 What is held out. The text's fingerprint says its split (train, validation, test), so no text is in two of them.
 But texts are made of few sentences: problems of another split differ in names and numbers, not in kind.
@@ -24,60 +24,22 @@ from typing import Any, ClassVar, NamedTuple
 
 from unveil.files import read_jsonl
 from unveil.tasks.splits import Split, check_split, collect
+from unveil.tasks.sums_words import (
+    ASKED,
+    ASKED_OF_TWO,
+    BESIDE,
+    COMPARED,
+    EATEN,
+    FOOD,
+    HAPPENS,
+    HE,
+    LINKS,
+    SHE,
+    START,
+    THINGS,
+)  # fmt: skip
 from unveil.tasks.task import Problem
 
-HE = ("Tom", "Ben", "Sam", "Leo", "Max", "Jim", "Paul", "Omar", "Hugo", "Noah")
-SHE = ("Ann", "Mia", "Eva", "Zoe", "Ida", "Kim", "Lucy", "Rosa", "Nina", "Vera")
-FOOD = ("apples", "pears", "plums", "cookies", "eggs", "nuts", "cherries", "carrots")
-THINGS = FOOD + (
-    "books", "coins", "stamps", "marbles", "shells", "cards", "pencils", "stones", "flowers", "balls", "buttons",
-    "stickers", "cups", "keys", "toys", "beads", "candles", "ribbons",
-)  # fmt: skip
-START = ("{name} has {n} {things}.", "{name} owns {n} {things}.", "{name} starts with {n} {things}.")
-COMPARED = {
-    "+": (
-        "{name} has {n} more {things} than {base}.",
-        "{name} has {n} more than {base}.",
-        "{name} owns as many {things} as {base} and {n} more.",
-    ),
-    "-": ("{name} has {n} fewer {things} than {base}.", "{name} has {n} fewer than {base}."),
-    "*": ("{name} has twice as many {things} as {base}.", "{name} owns twice as many as {base}."),
-    "/": ("{name} has half as many {things} as {base}.", "{name} owns half as many as {base}."),
-}
-HAPPENS = {
-    "+": (
-        "{who} buys {n} more.",
-        "{who} buys {n} {things}.",
-        "{who} finds {n} more {things}.",
-        "{who} gets {n} {things} from {other}.",
-        "{other} gives {name} {n} {things}.",
-    ),
-    "-": (
-        "{who} loses {n} {things}.",
-        "{who} sells {n} of them.",
-        "{who} gives {n} {things} to {other}.",
-        "{who} gives {n} of them to {other}.",
-        "{other} takes {n} {things} from {name}.",
-    ),
-    "*": (
-        "{who} doubles the number of {things}.",
-        "{who} finds as many {things} again.",
-        "the number of {things} {name} has doubles.",
-    ),
-    "/": (
-        "{who} loses half of the {things}.",
-        "{who} sells half of them.",
-        "{who} gives half of the {things} to {other}.",
-    ),
-}
-EATEN = ("{who} eats {n} {things}.", "{who} eats {n} of them.")
-LINKS = ("", "", "", "Then ", "Later ")
-ASKED = ("How many {things} does {name} have?", "How many {things} does {name} have now?")
-ASKED_OF_TWO = (
-    "How many {things} do {name} and {base} have together?",
-    "How many {things} do {name} and {base} have in all?",
-)
-BESIDE = ("{other} has {n} {things}.", "{other} is {n} years old.", "{name} has {n} {others}.")
 OPERATIONS = ("+", "+", "+", "-", "-", "-", "*", "/")
 OF_TWO = 0.25  # share of problems with people compared that ask for two of them together
 STEPS = {64: (2, 6), 128: (4, 10)}
@@ -123,7 +85,8 @@ class Sums:
 
     `steps` (fewest, most): drawn evenly; None stands for 2-6 on canvas 64 and 4-10 on 128. `largest`: bound of every
     number in text and answer (numbers in the text are at least 2, results at least 1). `distractors`: share of problems
-    with a sentence whose number does not matter. `exclude`: prompts never to yield.
+    with a sentence whose number does not matter. `shuffled`: share of problems with comparisons in any order instead of
+    that of the steps. `exclude`: prompts never to yield.
     """
 
     name: ClassVar[str] = "sums"
@@ -132,6 +95,7 @@ class Sums:
     steps: tuple[int, int] | None = None
     largest: int = 20
     distractors: float = 0.2
+    shuffled: float = 0.0
     split: Split = "validation"
     exclude: frozenset[str] = frozenset()
 
@@ -148,8 +112,9 @@ class Sums:
                 f"steps is {self.chain}; it must be (fewest, most) with 1 <= fewest <= most <= {room}, "
                 f"which numbers to {self.largest} fit on canvas {self.canvas}"
             )
-        if not 0 <= self.distractors <= 1:
-            raise ValueError(f"distractors is {self.distractors}; it must be a share from 0 to 1")
+        for name in ("distractors", "shuffled"):
+            if not 0 <= getattr(self, name) <= 1:
+                raise ValueError(f"{name} is {getattr(self, name)}; it must be a share from 0 to 1")
         check_split(self.split)
 
     @property
@@ -167,7 +132,8 @@ class Sums:
         """What is asked, how hard it is, what counts as right."""
         return (
             f"Sums: word problems of {self.chain[0]} to {self.chain[1]} worked steps with numbers to {self.largest}, "
-            f"{self.distractors:.0%} with a number that does not matter; right when the number after '#' is"
+            f"{self.distractors:.0%} with a number that does not matter, {self.shuffled:.0%} shuffled; right when the "
+            "number after '#' is"
         )
 
     def alphabet(self) -> list[str]:
@@ -216,7 +182,7 @@ class Sums:
         """Prompt, answer and what the judge needs."""
         chain = self._chain(rng)
         things, beside = rng.sample(THINGS, 2)
-        facts, story = _facts(rng, chain, things), _story(rng, chain, things)
+        facts, story = _facts(rng, chain, things, self.shuffled), _story(rng, chain, things)
         if rng.random() < self.distractors:
             values = {"other": chain.others[0], "name": rng.choice(chain.people), "things": things, "others": beside}
             sentence = rng.choice(BESIDE).format(n=rng.randint(2, self.largest), **values)
@@ -250,13 +216,14 @@ class Sums:
         return right and f"={problem.data['result']} " in steps[-1] + " "
 
 
-def _facts(rng: Random, chain: _Chain, things: str) -> list[str]:
-    """Who has how many, in any order."""
+def _facts(rng: Random, chain: _Chain, things: str, shuffled: float) -> list[str]:
+    """Who has how many, in the order of the steps, or sometimes in any."""
     facts = [rng.choice(START).format(name=chain.people[0], n=chain.values[0], things=things)]
     for base, name, move in zip(chain.people, chain.people[1:], chain.moves, strict=False):
         template = rng.choice(COMPARED[move.operation])
         facts.append(template.format(name=name, base=base, n=move.number, things=things))
-    rng.shuffle(facts)
+    if rng.random() < shuffled:
+        rng.shuffle(facts)
     return facts
 
 

@@ -10,7 +10,7 @@ equation, and later (EARLY) after other equations, and some of the sums are show
 asked for.
 """
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from random import Random
 from typing import ClassVar, NamedTuple
@@ -95,7 +95,7 @@ def shown_to_a_step(problem: Problem, rng: Random) -> Problem:
 
 @dataclass(frozen=True, kw_only=True)
 class LabPuzzles:
-    """Rows a step of each task; `long_sums` are those on canvas 128.
+    """Rows a step of each task; `long_sums` are those on canvas 128, `shuffled` the share of sums told in any order.
 
     `start`: a model to go on from (a shipped one or a folder), none for fresh weights. `begin`: where in the curriculum
     the run begins, from 0 to 1.
@@ -109,6 +109,7 @@ class LabPuzzles:
     countdown: int = 24
     sudoku: int = 20
     drills: int = 96
+    shuffled: float = 0.3
     validation: int = 64  # problems of each task
     start: str | None = None
     begin: float = 0.0
@@ -134,9 +135,8 @@ class LabPuzzles:
         most, longest = min(6, 2 + int(progress / 0.06)), min(10, 5 + int(progress / 0.08))
         small = min(99, 10 + int(progress / 0.5 * 90))
         seed = self.training.loss_seed(step)
-        distractors = min(0.2, progress)
-        sums = Sums(split="train", steps=(1, most), distractors=distractors)
-        long = Sums(split="train", canvas=128, steps=(4, longest), distractors=distractors)
+        sums = Sums(split="train", steps=(1, most), distractors=min(0.2, progress), shuffled=self.shuffled)
+        long = replace(sums, canvas=128, steps=(4, longest))
         countdown = Countdown(split="train", largest=small, targets=(min(10, small), min(100, small + 10)))
         fixed = [
             Part(countdown.generate(self.countdown, seed), countdown.num_masks),
