@@ -216,8 +216,20 @@ def test_need_by_hand() -> None:
         ("T0", 0, 0), ("T1", 0.25, -0.25), ("T2", 0.75, -0.5),
     ]  # fmt: skip
     (found,) = Need().findings(right(cells, told))
-    assert found.value == pytest.approx(np.corrcoef([0, 0.25, 0.75], [0, -0.25, -0.5])[0, 1])
-    assert found.low == pytest.approx(-1) and found.shown[0] == "-0.98"
+    # the gain of the first and third question, the change of the second and fourth
+    assert found.value == pytest.approx(np.corrcoef([0, 0, 1], [0, -0.5, -0.5])[0, 1])
+    assert found.shown[0] == "-0.50"
+
+
+def test_need_finds_no_relation_where_there_is_none() -> None:
+    """With both sides from the same questions R would be about -0.5."""
+    rng, cells = np.random.default_rng(0), [point.cell for point in Need().points()]
+    values = []
+    for _ in range(30):
+        told = ["".join(map(str, rng.integers(0, 2, 20))) for _ in range(3 * 12)]
+        (found,) = Need().findings(right(cells, told))
+        values.append(found.value)
+    assert abs(fmean(values)) < 0.2
 
 
 def test_a_correlation_of_nothing_is_not_defined() -> None:

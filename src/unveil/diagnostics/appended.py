@@ -4,6 +4,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
+import numpy as np
+
 from unveil.diagnostics.card import (
     Finding,
     correlation,
@@ -12,6 +14,7 @@ from unveil.diagnostics.card import (
     largest_loss,
     level,
     mean_relative_loss,
+    of_values,
     relative_loss,
 )
 from unveil.diagnostics.cells import Record
@@ -68,7 +71,7 @@ class Confidence(Masks):
     source: ClassVar[str] = "E10, Fig. 24"
     varied: ClassVar[str] = (
         "The prompts are those of the probe of masks; confidence is the probability of the answer given, entropy that "
-        "of all tokens at the first mask, in nats."
+        "of all tokens but [MASK] at the first mask, in nats."
     )
     shows: ClassVar[str] = (
         "Confidence that falls, or entropy that rises, with the number of masks is a model that they make less sure, "
@@ -239,7 +242,8 @@ class Need(OverMasks):
     """E9. What a task gains from more examples, against what it loses by masks: the ends of the `grid`.
 
     The paper compares 25 with 5 examples that are all relevant. Here the mixture stays one to four: 10 + 40 examples,
-    as in the probe of masks, against a fifth of them, 2 + 8.
+    as in the probe of masks, against a fifth of them, 2 + 8. R takes the gain from every other question and the change
+    from those between: from the same ones, both would share the errors of one accuracy, and R be negative by itself.
     """
 
     name: ClassVar[str] = "need"
@@ -278,5 +282,13 @@ class Need(OverMasks):
 
     def findings(self, records: Sequence[Record]) -> list[Finding]:
         """Pearson's R."""
-        meaning = f"Over tasks: gain from more examples with change from {self.grid[0]} to {self.grid[-1]} masks."
-        return [finding("need and masks, R", meaning, correlation, self.points(), records, "")]
+        meaning = (
+            f"Over tasks: gain from more examples with change from {self.grid[0]} to {self.grid[-1]} masks, each from "
+            "half of the questions."
+        )
+        halves = [
+            np.column_stack([values[0::2][: len(values) // 2, :2], values[1::2][:, 1:]])
+            for values in paired(self.points(), records, correct).values()
+            if len(values) > 1
+        ]
+        return [of_values("need and masks, R", meaning, correlation, halves, "")] if halves else []

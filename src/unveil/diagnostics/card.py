@@ -51,7 +51,11 @@ def finding(
     value: Value = correct,
 ) -> Finding:
     """A statistic of the tasks' means at `points`, with its interval; the same questions are compared at all points."""
-    values = list(paired(points, records, value).values())
+    return of_values(name, meaning, statistic, list(paired(points, records, value).values()), unit)
+
+
+def of_values(name: str, meaning: str, statistic: Statistic, values: Sequence[np.ndarray], unit: str) -> Finding:
+    """A statistic of tasks' means, from (questions, P) a task."""
     whole = statistic(np.stack([questions.mean(axis=0) for questions in values])[None])[0]
     low, high = np.nanquantile(statistic(resampled(values)), [0.025, 0.975]) if np.isfinite(whole) else (whole, whole)
     return Finding(
@@ -113,8 +117,8 @@ def mean_relative_loss(groups: int) -> Statistic:
 
 
 def correlation(means: np.ndarray) -> np.ndarray:
-    """Pearson's R over tasks of (second point - first) with (last - second). NaN where one of them never differs."""
-    x, y = means[..., 1] - means[..., 0], means[..., -1] - means[..., 1]
+    """Pearson's R over tasks of (second point - first) with (last - the one before). NaN where one never differs."""
+    x, y = means[..., 1] - means[..., 0], means[..., -1] - means[..., -2]
     x, y = x - x.mean(axis=1, keepdims=True), y - y.mean(axis=1, keepdims=True)
     size = np.sqrt((x * x).sum(axis=1) * (y * y).sum(axis=1))
     return np.divide((x * y).sum(axis=1), size, out=np.full_like(size, np.nan), where=size > 1e-12)

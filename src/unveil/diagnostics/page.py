@@ -127,7 +127,7 @@ def _opening(report: Report) -> str:
         "The model answers questions whose rule is not stated: some examples in the prompt show it, others follow "
         "another rule and distract. What varies is where things stand and what follows the question; a model that "
         "reads its whole prompt, and only what matters in it, answers always alike. A useful example, a distracting "
-        "one (where there are such) and a question:"
+        "one (where there are such) and a question, in plain text and cut short:"
     )
 
 

@@ -119,7 +119,10 @@ class Length(Probe):
 
 @dataclass(frozen=True, kw_only=True)
 class Gradients(Probe):
-    """E3. `orders` shuffles of the examples, `questions` of each task, `masks` at the end."""
+    """E3. `orders` shuffles of the examples, `questions` of each task, `masks` at the end, as in table 1.
+
+    Figure 3 has one mask, in infilling; here examples and masks are read from the same prompts.
+    """
 
     name: ClassVar[str] = "gradients"
     title: ClassVar[str] = "What the answer hangs on"

@@ -32,11 +32,11 @@ def answered(model: Model, row: Row, token: int) -> dict[str, Any]:
 
 @dataclass(frozen=True, kw_only=True)
 class FirstMask:
-    """One forward, the most probable token at the first mask; all other masks stay. [MASK] is no answer.
+    """One forward, the most probable token at the first mask; all other masks stay.
 
-    Piskorz et al. 2025 (arXiv 2511.21338), section 5.1. "entropy" is of the whole vocabulary, in nats. Where attention
-    never looks ahead, what rows share at their beginning is computed once. With a causal model that predicts the next
-    token, this is one token after the question's opening.
+    [MASK] is no answer; confidence and entropy (in nats) are of the vocabulary without it. Piskorz et al. 2025 (arXiv
+    2511.21338), section 5.1. Where attention never looks ahead, what rows share at their beginning is computed once.
+    With a causal model that predicts the next token, this is one token after the question's opening.
     """
 
     @torch.inference_mode()

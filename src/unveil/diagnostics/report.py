@@ -19,7 +19,7 @@ class Report:
     revision: str
     how: str  # masks, steps, rule, format
     settings: Mapping[str, Any]  # JSON types: what else is needed to repeat it
-    example: str  # a prompt, cut short
+    example: str  # a prompt, in plain text and cut short
     chance: Mapping[str, float | None]  # by name of the probe: accuracy of a guess, None where tasks differ in it
     probes: Sequence[Probe]
     tables: Mapping[str, Table]  # by name of the probe

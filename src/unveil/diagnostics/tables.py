@@ -122,6 +122,8 @@ def _line(records: list[Record], labels: Sequence[str]) -> Line:
     point_low, point_high = wilson(round(accuracy * test_points), test_points)
     said = [record.found["answer"] for record in records]
     rates = {f"says_{label}": said.count(label) / len(said) for label in labels}
+    asked = [record.label for record in records]
+    rates |= {f"right_{label}": asked.count(label) / len(asked) for label in labels}
     return {
         "accuracy": accuracy,
         "task_low": None if low is None else max(0.0, low),

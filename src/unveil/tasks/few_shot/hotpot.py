@@ -9,7 +9,6 @@ examples: every tenth of those kept.
 
 import json
 import re
-from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
@@ -33,8 +32,7 @@ class HotpotQA:
     """`path`: JSON lines, or one JSON list, with the fields of the data set; None has `datasets` load "validation".
 
     `max_words`: of context, question and options together. The paper's limit is 1000 tokens; words are ours, as texts
-    have no tokens yet. Options keep the order of the question, which makes the letters: see `letter_counts`. Relevant
-    examples only.
+    have no tokens yet. Options keep the order of the question, which makes the letters. Relevant examples only.
     """
 
     name: ClassVar[str] = "hotpotqa"
@@ -49,24 +47,20 @@ class HotpotQA:
         if self.max_words < 1:
             raise ValueError(f"max_words is {self.max_words}; it must be at least 1")
 
-    @property
-    def letter_counts(self) -> dict[str, int]:
-        """How many questions have each letter for an answer."""
-        return {label: Counter(shot.answer for shot in self._parts[1])[label] for label in self.labels}
-
     def shots(self, relevant: int, distractors: int, draw: int) -> Shots:
         """So many of the file's examples, from number `draw` on and round; the paper takes one.
 
-        ValueError if there are not so many examples or draws, or if there are `distractors`.
+        ValueError if there are not so many examples, or if there are `distractors`.
         """
         examples = self._parts[0]
         if distractors:
             raise ValueError(f"distractors is {distractors}; {self.name} has none: set it to 0")
         if not 0 <= relevant <= len(examples):
             raise ValueError(f"relevant is {relevant}; it must be from 0 to {len(examples)}, {self.name} has no more")
-        if not 0 <= draw < len(examples):
-            raise ValueError(f"draw is {draw}; it must be from 0 to {len(examples) - 1}, one for each example")
-        return Shots([*examples[draw:], *examples[:draw]][:relevant], [])
+        if draw < 0:
+            raise ValueError(f"draw is {draw}; it must be at least 0")
+        first = draw % len(examples)
+        return Shots([*examples[first:], *examples[:first]][:relevant], [])
 
     def questions(self, count: int) -> list[Shot]:
         """The first `count` that are no examples. ValueError if there are not so many."""

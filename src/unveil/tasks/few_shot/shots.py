@@ -101,7 +101,7 @@ class Arrangement:
     share: float = 0.0
     filler: Filler = "none"
     fillers: int = 0
-    shuffle: int = 0  # order "mixed": which of the random orders
+    shuffle: int = 0  # order "mixed": which of the random orders of these examples
 
     def __post_init__(self) -> None:
         for name, kind in (("order", Order), ("question", Place), ("form", Form), ("filler", Filler)):
@@ -146,7 +146,7 @@ def _ordered(shots: Shots, question: Shot, arrangement: Arrangement) -> list[Pie
         before = round(arrangement.position * len(others))
         return [*others[:before], *relevant, *others[before:]]
     pieces = [*relevant, *others]
-    Random(arrangement.shuffle).shuffle(pieces)
+    Random(f"{arrangement.shuffle} {[piece.shot for piece in pieces]}").shuffle(pieces)  # other examples, other places
     if arrangement.order != "mixed":
         far_first = arrangement.order == "nearest_last"
         pieces.sort(key=lambda piece: dist(piece.shot.point, question.point) if piece.shot else 0.0, reverse=far_first)
