@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 from tests.training.folder import CODEC, CONTEXT, EOS, MASK, TEMPLATE, lines, model_folder
 from unveil.files import write_json
+from unveil.models.chat import chat_template
 from unveil.training.data import LineForm, Pair, Rows, hold_out, read_pairs
 
 ids = st.lists(st.integers(0, 40), min_size=1, max_size=6)
@@ -96,6 +97,20 @@ def test_prompt_and_answer_lines(tmp_path: Path) -> None:
         Pair(CODEC.encode("ab="), CODEC.encode("c")),
         Pair(CODEC.encode("x"), CODEC.encode("12")),
     ]
+
+
+def test_what_a_template_always_writes_is_no_answer(tmp_path: Path) -> None:
+    """LLaDA-8B-Instruct's begins the next answer whether or not one is asked for."""
+    deaf = TEMPLATE.replace("{% if add_generation_prompt %}", "").removesuffix("{% endif %}")
+    chat = [("user", "one?"), ("assistant", "1"), ("user", "two?"), ("assistant", "2")]
+    messages = [{"role": role, "content": content} for role, content in chat]
+    pair = form(model_folder(tmp_path, template=deaf), canvas=16)({"messages": messages})
+    assert pair.prompt == CODEC.encode("<user>one?[EOS]<assistant>1[EOS]<user>two?[EOS]<assistant>")
+    assert pair.answer == CODEC.encode("2")
+    render = chat_template(tmp_path)
+    assert render(messages[:2], False) == "<user>one?[EOS]<assistant>1[EOS]"
+    assert render(messages[:3], True).startswith(render(messages[:2], False))
+    assert render(messages[:1], True) == "<user>one?[EOS]<assistant>"
 
 
 @pytest.mark.parametrize("where", ["file", "config"])

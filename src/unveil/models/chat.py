@@ -9,6 +9,7 @@ from unveil.models.checkpoint import read_json
 def chat_template(folder: Path) -> Callable[[list[dict[str, str]], bool], str]:
     """(messages, whether an answer is to follow) -> text, by the template of a model's folder (run in a sandbox).
 
+    Some templates (LLaDA-8B-Instruct's) always begin the next answer; where none is to follow that is cut off.
     ValueError where the folder has none or transformers is not installed.
     """
     settings = folder / "tokenizer_config.json"
@@ -24,10 +25,21 @@ def chat_template(folder: Path) -> Callable[[list[dict[str, str]], bool], str]:
         raise ValueError("chats need transformers: pip install 'unveil[chat]', or use prompts without chat") from None
     tokenizer = PreTrainedTokenizerFast.from_pretrained(folder)
 
+    def applied(messages: list[dict[str, str]], ask: bool) -> str:
+        # as a batch: a chat without messages is an error for transformers
+        return str(tokenizer.apply_chat_template([messages], tokenize=False, add_generation_prompt=ask)[0])
+
+    try:
+        always = applied([], False)  # what is there whatever the messages are
+    except TemplateError:  # no chat is empty for this one
+        always = ""
+
     def render(messages: list[dict[str, str]], ask: bool) -> str:
         try:
-            return str(tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=ask))
+            text = applied(messages, ask)
+            deaf = not ask and text == applied(messages, True)
         except TemplateError as error:
             raise ValueError(f"the model's chat template refuses the messages ({error}): change them") from None
+        return text.removesuffix(always) if deaf else text
 
     return render
