@@ -133,7 +133,7 @@ BAD: dict[str, tuple[dict[str, Any], str]] = {
     "long answer": ({"source": Animals(labels=("A", "A ant"))}, "the answer 'A ant' is 2 tokens of this model and"),
     "no end id": (
         {"model": replace(MODEL, end_ids=()), "filler": "ends", "fillers": 1},
-        "the model has no end id to fill with: use filler='dots'",
+        "the model has no end id to fill with: leave out what fills with EOS (the probe dots)",
     ),
     "chat, not right": ({"chat": chat, **INFILL, "question": "left"}, "question is 'left'; in a chat it is the last"),
     "chat rewrites": ({"chat": rewriting}, "the model's chat template rewrites a message once others follow: use"),
@@ -152,7 +152,7 @@ def test_dots_must_be_one_token() -> None:
         return [1, 2] if text == "." else MODEL.tokenizer.encode(text)
 
     layout = Arrangement(**BLOCK, filler="dots", fillers=2)
-    with pytest.raises(ValueError, match="^task animals: '.' is 2 tokens of this model and fills only as one: use"):
+    with pytest.raises(ValueError, match="^task animals: '.' is 2 tokens of this model and fills only as one: leave"):
         row(MODEL, Animals(), Shots([ONE], [TWO]), ASKED, layout, encode=spelled)
 
 

@@ -151,11 +151,11 @@ def diagnose(
     from unveil.diagnostics.probes import chosen
 
     grid, number = numbers_of(masks), draws_of(draws)
-    chosen(probe, grid, chat=chat)
     tasks = tasks_of(task, pools, letters.value)
+    check_questions(reading(chosen(probe, grid, chat=chat), hotpotqa), tasks, limit)
+    template = template_of(model, revision) if chat else None
     loaded = load_model(model, threads=threads, device=device, dtype=dtype, revision=revision)
     probes = reading(chosen(probe, grid, causal=is_causal(loaded), chat=chat), hotpotqa)
-    template = template_of(model, revision) if chat else None
     out_dir.mkdir(parents=True, exist_ok=True)
     settings = {
         "tasks": {one.name: one.describe for one in tasks}, "limit": limit, "draws": number, "letters": letters.value,
@@ -198,6 +198,13 @@ def reading(probes: "Sequence[Probe]", hotpotqa: Path | None) -> "list[Probe]":
         raise ValueError("--hotpotqa names a file, but no probe reads it: add --probe hotpotqa")
     path = None if hotpotqa is None else str(hotpotqa)
     return [replace(probe, path=path) if isinstance(probe, Texts) else probe for probe in probes]
+
+
+def check_questions(probes: "Sequence[Probe]", tasks: "Sequence[RuleTask]", limit: int) -> None:
+    """ValueError, before a large model is loaded, if a probe has not so many questions or lacks what they come from."""
+    for probe in probes:
+        for source in probe.sources(tasks):
+            source.questions(min(limit, probe.num_questions or limit))
 
 
 def is_causal(model: "Model") -> bool:

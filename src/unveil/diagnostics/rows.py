@@ -122,11 +122,11 @@ def _filler(model: Model, arrangement: Arrangement, encode: Encode) -> list[int]
         return []
     if arrangement.filler == "ends":
         if not model.end_ids:
-            raise ValueError("the model has no end id to fill with: use filler='dots'")
+            raise ValueError("the model has no end id to fill with: leave out what fills with EOS (the probe dots)")
         return [model.end_ids[0]] * arrangement.fillers
     dot = encode(".")
     if len(dot) != 1:
-        raise ValueError(f"'.' is {len(dot)} tokens of this model and fills only as one: use filler='ends'")
+        raise ValueError(f"'.' is {len(dot)} tokens of this model and fills only as one: leave out the probe dots")
     return dot * arrangement.fillers
 
 
