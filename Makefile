@@ -14,7 +14,7 @@ help: ## this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## /{printf "  make %-8s%s\n", $$1, $$2}' $(MAKEFILE_LIST)
 	@echo "  VENV=folder  PYTHON=python3.12  TORCH=requirement-or-file  (now: $(VENV), $(PYTHON), $(TORCH))"
 
-demo: $(READY) ## a small model solves Sudoku under 17 samplers: table and plot in demo/
+demo: $(READY) ## a small model works out word problems under 13 samplers: table and plot in demo/
 	@$(BIN)/unveil demo --out demo
 
 test: lint types ## everything CI checks: lint, types, all tests

@@ -1,23 +1,43 @@
 """unveil demo: animation, table, plot, numbers; what was done is not done again."""
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from tests.cli.program import run, words_of
 from unveil.cli import demo
-from unveil.cli.demo import SAMPLERS, items_in
+from unveil.cli.demo import MODEL, SAMPLERS, items_in
 from unveil.evaluation import evaluate as evaluation
 from unveil.files import read_jsonl
+from unveil.models import locate
+from unveil.models.transformer import Transformer, initialise
+from unveil.training.recipes import LabPuzzles, lab_puzzles
+
+
+@pytest.fixture(scope="module")
+def puzzles(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A tiny random model in the place of lab-puzzles."""
+    folder = tmp_path_factory.mktemp("lab")
+    sizes = {"width": 16, "layers": 1, "heads": 1, "kv_heads": 1, "head_width": 16, "feed_width": 32}
+    model = initialise(Transformer(replace(lab_puzzles.ARCHITECTURE, **sizes)), seed=0, std=0.6)  # type: ignore[arg-type]
+    LabPuzzles().save(model, folder / MODEL)
+    return folder
+
+
+@pytest.fixture(autouse=True)
+def lab(puzzles: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is shipped and no other."""
+    monkeypatch.setattr(locate, "LAB", puzzles)
 
 
 def test_everything_is_written_and_said(tmp_path: Path) -> None:
-    told = run("demo", "--out", tmp_path / "out", "--puzzles", 2)
+    told = run("demo", "--out", tmp_path / "out", "--problems", 2)
     assert told.code == 0, told.err
-    assert "19 of 19 tokens" in told.out and "Not a solution" in told.out
+    assert "64 masks after one problem" in told.out and ("Right." in told.out or "Wrong" in told.out)
     results = json.loads((tmp_path / "out" / "results.json").read_text())["results"]
     assert [result["sampler"] for result in results] == list(SAMPLERS)
-    assert all(result["n"] == 2 and result["task"] == "sudoku" for result in results)
+    assert all(result["n"] == 2 and result["task"] == "sums" for result in results)
     assert (tmp_path / "out" / "frontier.png").read_bytes().startswith(b"\x89PNG")
     (items,) = (tmp_path / "out").glob("items-*")
     assert len(list(items.iterdir())) == len(SAMPLERS)
@@ -32,7 +52,7 @@ def few(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_the_line_it_offers_gives_the_row_again(few: None, tmp_path: Path) -> None:
-    told = run("demo", "--out", tmp_path, "--puzzles", 3)
+    told = run("demo", "--out", tmp_path, "--problems", 3)
     offered = told.out.partition("A row again: unveil ")[2].split()
     assert run(*offered, "--json", tmp_path / "again.json").code == 0
     again = json.loads((tmp_path / "again.json").read_text())
@@ -53,12 +73,12 @@ def test_interrupted_it_goes_on(few: None, tmp_path: Path, monkeypatch: pytest.M
 
     with monkeypatch.context() as patch:
         patch.setattr(evaluation, "append_line", counting)
-        told = run("demo", "--out", tmp_path, "--puzzles", 2)
+        told = run("demo", "--out", tmp_path, "--problems", 2)
     assert told.code == 130 and "What was done is kept in" in told.err
     written.clear()
     with monkeypatch.context() as patch:
         patch.setattr(evaluation, "append_line", lambda path, text: (append(path, text), written.append(path)))
-        assert run("demo", "--out", tmp_path, "--puzzles", 2).code == 0
+        assert run("demo", "--out", tmp_path, "--problems", 2).code == 0
     assert len(written) == 2 * 3 - 5
 
 
@@ -76,5 +96,5 @@ def test_at_least_eight_samplers_of_every_recipe() -> None:
 
 def test_an_output_that_cannot_be_is_said(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
-    told = run("demo", "--out", tmp_path / "file" / "out", "--puzzles", 1)
+    told = run("demo", "--out", tmp_path / "file" / "out", "--problems", 1)
     assert told.code == 2 and "Not a directory" in words_of(told.err)

@@ -1,4 +1,4 @@
-"""unveil demo: a small model solves Sudoku under the published samplers; a table, a plot, and the numbers."""
+"""unveil demo: a small model works out word problems under the published samplers; a table, a plot, the numbers."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -17,35 +17,31 @@ if TYPE_CHECKING:
     from unveil.sampling.model import Model
     from unveil.tasks import Problem, Task
 
-MODEL, TASK = "lab-sudoku", "sudoku:givens=4-6"  # with more givens nearly all samplers are nearly always right
-SEED = 2026  # puzzles of the validation split that no choice during training has seen
+MODEL, TASK = "lab-puzzles", "sums"
+SEED = 2026  # problems of the validation split that no choice during training has seen
 BATCH, DELAY = 64, 0.15
 SAMPLERS = (
-    "llada",
-    "llada:steps=10",
-    "llada:steps=5",
-    "llada:steps=2",
-    "llada:remasking=random",
-    "dream:alg=maskgit_plus",
-    "dream:alg=topk_margin",
-    "dream:alg=entropy",
-    "fast_dllm:threshold=0.99",
-    "fast_dllm:threshold=0.9",
-    "fast_dllm:threshold=0.6",
-    "fast_dllm:factor=1.0",
-    "fast_dllm:threshold=0.9,block=10,cache=dual",
-    "eb_sampler:gamma=0.01",
-    "eb_sampler:gamma=0.1",
-    "eb_sampler:gamma=1.0",
-    "remdm",
+    "llada:block=32",
+    "llada:steps=32,block=32",
+    "llada:steps=16,block=32",
+    "llada:steps=32,remasking=random,block=32",
+    "dream:steps=32,alg=entropy",
+    "fast_dllm:threshold=0.95,block=32",
+    "fast_dllm:threshold=0.8,block=32",
+    "fast_dllm:threshold=0.5,block=32",
+    "fast_dllm:factor=1.0,block=32",
+    "fast_dllm:threshold=0.8,block=32,cache=dual",
+    "eb_sampler:gamma=0.1,block=32",
+    "eb_sampler:gamma=1.0,block=32",
+    "remdm:steps=32",
 )
 
 Out = Annotated[Path, typer.Option("--out", metavar="DIR", help="Folder for the results; it is made if need be.")]
-Puzzles = Annotated[int, typer.Option("--puzzles", min=1, help="How many puzzles each sampler solves.")]
+Problems = Annotated[int, typer.Option("--problems", min=1, help="How many problems each sampler works out.")]
 
 
-def demo(out_dir: Out = Path("demo"), puzzles: Puzzles = 300, threads: options.Threads = None) -> None:
-    """Watch a small model solve Sudoku, then compare the published samplers on fresh puzzles: table and plot.
+def demo(out_dir: Out = Path("demo"), problems: Problems = 100, threads: options.Threads = None) -> None:
+    """Watch a small model work out a word problem, then compare the published samplers on fresh ones: table and plot.
 
     Takes up to three minutes. Interrupted, the same command goes on where it was.
 
@@ -56,23 +52,23 @@ def demo(out_dir: Out = Path("demo"), puzzles: Puzzles = 300, threads: options.T
     task = task_of(TASK)
     model = load_model(MODEL, threads=threads)
     check_fit(SAMPLERS, task)
-    problems = task.generate(puzzles, SEED)
-    items = items_in(out_dir, model.revision, puzzles, SAMPLERS)
-    _one(model, max(problems, key=lambda problem: problem.prompt.count("0")), task)  # the emptiest
-    say(f"{len(SAMPLERS)} samplers on {puzzles} puzzles with 4 to 6 givens that training never saw:\n")
+    fresh = task.generate(problems, SEED)
+    items = items_in(out_dir, model.revision, problems, SAMPLERS)
+    _one(model, max(fresh, key=lambda problem: len(problem.answer or "")), task)  # the longest
+    say(f"{len(SAMPLERS)} samplers on {problems} problems of two to six steps that training never saw:\n")
     with keeping(f"What was done is kept in {items[0].parent}. The same command goes on from there."):
-        results = evaluate_each(model, task, problems, SAMPLERS, items, seed=SEED, batch=BATCH)
+        results = evaluate_each(model, task, fresh, SAMPLERS, items, seed=SEED, batch=BATCH)
         out().print(results_table(results))
         write(out_dir, [result.to_json() for result in results])
     say(f"\nAccuracy against forwards: {out_dir / 'frontier.png'}")
     say(f"The numbers: {out_dir / 'results.json'}")
     say(f"Every answer: {items[0].parent}")
-    say(f"A row again: unveil evaluate {MODEL} --task {TASK} --limit {puzzles} --seed {SEED} --sampler {SAMPLERS[1]}")
+    say(f"A row again: unveil evaluate {MODEL} --task {TASK} --limit {problems} --seed {SEED} --sampler {SAMPLERS[1]}")
 
 
-def items_in(out_dir: Path, revision: str, puzzles: int, specs: Sequence[str]) -> list[Path]:
-    """A file of items per sampler, in a folder of their own for each model and number of puzzles."""
-    folder = out_dir / f"items-{revision}-{puzzles}"
+def items_in(out_dir: Path, revision: str, problems: int, specs: Sequence[str]) -> list[Path]:
+    """A file of items per sampler, in a folder of their own for each model and number of problems."""
+    folder = out_dir / f"items-{revision}-{problems}"
     folder.mkdir(parents=True, exist_ok=True)
     return [folder / f"{spec.replace(':', '-').replace(',', '-')}.jsonl" for spec in specs]
 
@@ -83,7 +79,7 @@ def write(out_dir: Path, results: list[dict[str, object]]) -> None:
     from unveil.files import write_json
 
     write_json(out_dir / "results.json", {"results": results})
-    title = f"{MODEL} on {results[0]['n']} fresh 4x4 Sudoku puzzles with 4 to 6 givens"
+    title = f"{MODEL} on {results[0]['n']} fresh word problems of two to six steps"
     plot_frontier(results, out_dir / "frontier.png", title=title)
 
 
@@ -95,8 +91,8 @@ def say(text: str) -> None:
 def _one(model: "Model", problem: "Problem", task: "Task") -> None:
     from unveil.cli.watch import Screen
 
-    say(f"{MODEL} fills the {task.num_masks} masks after one puzzle, one token a forward:\n")
+    say(f"{MODEL} fills the {task.num_masks} masks after one problem, one token a forward:\n")
     row = model.canvas(problem.prompt, new_tokens=task.num_masks)
     with Screen.open(model.tokenizer, DELAY) as screen:
-        ((done, _),) = finished(model, [row], "llada", 1, 0.0, [screen.show])
-    say("\nRight.\n" if task.correct(problem, model.answer(done).text) else "\nNot a solution: models err.\n")
+        ((done, _),) = finished(model, [row], SAMPLERS[0], 1, 0.0, [screen.show])
+    say("\nRight.\n" if task.correct(problem, model.answer(done).text) else "\nWrong: models err.\n")
