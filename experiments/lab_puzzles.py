@@ -61,7 +61,9 @@ TRIALS: Mapping[str, Trial] = {
     "countdown": Trial("countdown", _forms(32), 1000, ["countdown/cd3_test.jsonl"]),
     "sums": Trial("sums:split=test", _forms(64), 300),
     "sums-64": Trial("sums:split=test", ["llada:block=32"], 1000),
-    "sums-128": Trial("sums:canvas=128,split=test", ["llada:block=32"], 1000),
+    "sums-128": Trial("sums:canvas=128,steps=3-6,split=test", ["llada:block=32"], 1000),
+    "sums-128-long": Trial("sums:canvas=128,split=test", ["llada:block=32"], 200),
+    "sums-shuffled": Trial("sums:shuffled=1,split=test", ["llada:block=32"], 200),
     "full-64": Trial("sums:split=test", FULL, 300),
     "full-128": Trial("sums:canvas=128,split=test", FULL, 300),
 }
