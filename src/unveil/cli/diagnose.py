@@ -152,10 +152,12 @@ def diagnose(
 
     grid, number = numbers_of(masks), draws_of(draws)
     tasks = tasks_of(task, pools, letters.value)
-    check_questions(reading(chosen(probe, grid, chat=chat), hotpotqa), tasks, limit)
+    wanted = reading(chosen(probe, grid, chat=chat), hotpotqa)
+    check_questions(wanted, tasks, limit)
     template = template_of(model, revision) if chat else None
     loaded = load_model(model, threads=threads, device=device, dtype=dtype, revision=revision)
-    probes = reading(chosen(probe, grid, causal=is_causal(loaded), chat=chat), hotpotqa)
+    fit = {one.name for one in chosen(probe, grid, causal=is_causal(loaded), chat=chat)}
+    probes = [one for one in wanted if one.name in fit]
     out_dir.mkdir(parents=True, exist_ok=True)
     settings = {
         "tasks": {one.name: one.describe for one in tasks}, "limit": limit, "draws": number, "letters": letters.value,

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cache, cached_property
 from typing import ClassVar, get_args
 
 from unveil.diagnostics.card import Finding, finding, first_minus_last
@@ -16,7 +17,8 @@ SHARES = (0.0, 0.05, 0.1, 0.15, 0.2)
 ORDERS: dict[Order, str] = {"mixed": "any order", "nearest_last": "nearest last", "nearest_first": "nearest first"}
 
 
-def of_points() -> list[FewShot]:
+@cache
+def of_points() -> Sequence[FewShot]:
     """All kinds of boundaries, each with all its seeds."""
     return [Classification(kind=kind, seed=seed) for kind in get_args(Kind) for seed in range(NUM_SEEDS)]
 
@@ -127,4 +129,9 @@ class Texts(Shares):
 
     def sources(self, given: Sequence[FewShot]) -> Sequence[FewShot]:
         """HotpotQA."""
+        return self._texts
+
+    @cached_property
+    def _texts(self) -> Sequence[FewShot]:
+        """One reader, which reads once."""
         return [HotpotQA(path=self.path)]

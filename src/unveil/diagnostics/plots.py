@@ -7,14 +7,13 @@ from typing import TYPE_CHECKING
 
 from unveil.diagnostics.probe import Probe
 from unveil.diagnostics.tables import Line, Table
+from unveil.evaluation.frontier_plot import COLOURS, MARKERS
 from unveil.files import replacing
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-COLOURS = ("#4477aa", "#ee6677", "#228833", "#ccbb44", "#aa3377", "#66ccee", "#bbbbbb")  # Tol's bright scheme
-MARKERS = "osD^vPX*"
 WIDE = 20  # an x axis whose ends differ by more than this factor is logarithmic
 INTERVALS = "95 % intervals: bars over tasks, bands over test points"
 

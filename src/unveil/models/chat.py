@@ -29,17 +29,17 @@ def chat_template(folder: Path) -> Callable[[list[dict[str, str]], bool], str]:
         # as a batch: a chat without messages is an error for transformers
         return str(tokenizer.apply_chat_template([messages], tokenize=False, add_generation_prompt=ask)[0])
 
-    try:
-        always = applied([], False)  # what is there whatever the messages are
-    except TemplateError:  # no chat is empty for this one
+    one = [{"role": "user", "content": "."}]
+    try:  # what it writes after any messages, where it does not listen to what is asked
+        always = applied([], False) if applied(one, False) == applied(one, True) else ""
+    except TemplateError:  # no chat is empty, or so short, for this one
         always = ""
 
     def render(messages: list[dict[str, str]], ask: bool) -> str:
         try:
             text = applied(messages, ask)
-            deaf = not ask and text == applied(messages, True)
         except TemplateError as error:
             raise ValueError(f"the model's chat template refuses the messages ({error}): change them") from None
-        return text.removesuffix(always) if deaf else text
+        return text if ask else text.removesuffix(always)
 
     return render

@@ -6,7 +6,6 @@ place and a category at once. The form follows the extractive sets of Todd et al
 Language Models"; the words shipped (`rules_pools.json`) are our own choice.
 """
 
-import json
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -17,6 +16,7 @@ from random import Random
 from typing import Any, ClassVar
 
 from unveil.files import read_jsonl
+from unveil.tasks.few_shot.pools import apart, read_lists
 from unveil.tasks.splits import Split, check_split, collect
 from unveil.tasks.task import Problem
 
@@ -30,18 +30,7 @@ Pools = dict[str, tuple[str, ...]]  # category -> words
 def _pools(path: str | None) -> Pools:
     """The words of each category: only such that are one word and in no other category."""
     file = Path(__file__).with_name("rules_pools.json") if path is None else Path(path)
-    try:
-        content = json.loads(file.read_text("utf-8"))
-    except ValueError as error:
-        raise ValueError(f"{file} is not JSON ({error}); write {{category: [words]}}") from None
-    lists = list(content.values()) if isinstance(content, dict) else [None]
-    if not all(isinstance(words, list) and all(isinstance(word, str) for word in words) for words in lists):
-        raise ValueError(f"{file} does not hold lists of words by category; write {{category: [words]}}")
-    several = [word for words in content.values() for word in set(words)]
-    plain = {
-        category: tuple(w for w in dict.fromkeys(words) if re.fullmatch("[A-Za-z]+", w) and several.count(w) == 1)
-        for category, words in content.items()
-    }
+    plain = apart(read_lists(file))
     pools = {category: words for category, words in plain.items() if len(words) >= 3}
     if len(pools) < 2:
         raise ValueError(f"{file} has {len(pools)} categories with three words of their own; two are needed")

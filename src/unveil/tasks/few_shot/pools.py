@@ -6,7 +6,7 @@ Source: Todd et al. 2023, "Function Vectors in Large Language Models", arXiv 231
 import json
 import re
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import cache
 from pathlib import Path
 from types import MappingProxyType
@@ -25,14 +25,9 @@ def word_pools(path: str | None = None) -> Pools:
     A word in two categories is left out of both. ValueError if the file has another form, or if a category that the
     tasks need has fewer than `NEEDED` words left.
     """
-    lists = _read(OWN) if path is None else {**_read(OWN), **_read(Path(path))}
-    once = {category: {word.lower(): word for word in words} for category, words in lists.items()}
-    times = Counter(key for words in once.values() for key in words)
-    pools = {
-        category: tuple(word for key, word in words.items() if re.fullmatch("[A-Za-z]+", word) and times[key] == 1)
-        for category, words in once.items()
-    }
-    for category in _read(OWN):
+    own = read_lists(OWN)
+    pools = apart(own if path is None else {**own, **read_lists(Path(path))})
+    for category in own:
         if len(pools[category]) < NEEDED:
             raise ValueError(
                 f"{path or OWN}: pool {category!r} has {len(pools[category])} single words that are in no other pool, "
@@ -41,7 +36,18 @@ def word_pools(path: str | None = None) -> Pools:
     return MappingProxyType(pools)
 
 
-def _read(file: Path) -> dict[str, list[str]]:
+def apart(lists: Mapping[str, Sequence[str]]) -> dict[str, tuple[str, ...]]:
+    """The single words of letters a-z of each category that are in no other, whatever their case."""
+    once = {category: {word.lower(): word for word in words} for category, words in lists.items()}
+    times = Counter(key for words in once.values() for key in words)
+    return {
+        category: tuple(word for key, word in words.items() if re.fullmatch("[A-Za-z]+", word) and times[key] == 1)
+        for category, words in once.items()
+    }
+
+
+def read_lists(file: Path) -> dict[str, list[str]]:
+    """A JSON file {category: [words]}. ValueError for anything else."""
     try:
         content = json.loads(file.read_text("utf-8"))
     except (ValueError, RecursionError) as error:

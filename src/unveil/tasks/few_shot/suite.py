@@ -106,12 +106,12 @@ class RuleTask:
     def _words(self, seed: str, split: Split) -> Iterator[list[str]]:
         """Three words, the right one first. They are of the split and never twice the same, in whatever order."""
         rng, pools, (chosen, others) = Random(seed), word_pools(self.pools), self._word_rule
-        lower = [word for words in pools.values() for word in words if word.islower()]
-        rest = [word for other in others for word in pools[other]]
+        # words in lower case, of all categories, where capitals are the rule
+        rest = [word for other in others or pools for word in pools[other] if others or word.islower()]
         seen, misses = set[str](), 0
         while misses < HOPELESS:
             if chosen == CAPITALIZED:
-                right, *wrong = rng.sample(lower, 3)
+                right, *wrong = rng.sample(rest, 3)
                 right = right.capitalize()
             else:
                 right, wrong = rng.choice(pools[chosen]), rng.sample(rest, 2)

@@ -1,17 +1,20 @@
 """What the lab models share: how they are scored while they train, and the files beside their weights."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, cast
 
 import torch
-from torch import nn
+from torch import Tensor, nn
+from torch.nn.utils.rnn import pad_sequence
 
 from unveil.evaluation.evaluate import evaluate
 from unveil.files import write_json
 from unveil.models.checkpoint import load_checkpoint, save_checkpoint
 from unveil.models.llada import LLADA
+from unveil.models.locate import locate
 from unveil.models.tokenizer import FileTokenizer
-from unveil.models.transformer import Transformer
+from unveil.models.transformer import Architecture, Transformer, initialise
 from unveil.sampling.model import Model
 from unveil.tasks.task import Task
 
@@ -19,17 +22,32 @@ SPECIAL = ("[EOS]", "[MASK]")
 BLOCK = 32
 
 
+def model(architecture: Architecture, seed: int, start: str | None = None) -> Transformer:
+    """Fresh weights, or those of `start`: a shipped model or a folder."""
+    if start is not None:
+        return load_checkpoint(locate(start), dtype=torch.float32)
+    return initialise(Transformer(architecture), seed=seed)
+
+
+def whole(model: nn.Module, tokenizer: FileTokenizer, *, new_tokens: int) -> Model:
+    """A model in training with its tokenizer, to be evaluated."""
+    denoiser = cast(Transformer, model)
+    ends = denoiser.architecture.end_ids
+    return Model(name="", denoiser=denoiser, tokenizer=tokenizer, new_tokens=new_tokens, revision="", end_ids=ends)
+
+
+def padded(rows: Sequence[Sequence[int | bool]], filling: int | bool) -> Tensor:
+    """Rows of any lengths as one tensor."""
+    return pad_sequence([torch.tensor(row) for row in rows], batch_first=True, padding_value=filling)
+
+
 def accuracy(
     model: nn.Module, tokenizer: FileTokenizer, task: Task, *, count: int, seed: int, batch: int = 64
 ) -> float:
     """Share of `count` problems solved, one token a forward by confidence in blocks of 32 (or the canvas, if less)."""
-    denoiser = cast(Transformer, model)
-    ends = denoiser.architecture.end_ids
-    whole = Model(
-        name="", denoiser=denoiser, tokenizer=tokenizer, new_tokens=task.num_masks, revision="", end_ids=ends
-    )
+    decoding = whole(model, tokenizer, new_tokens=task.num_masks)
     sampler = f"llada:block={BLOCK}" if task.num_masks % BLOCK == 0 else "llada"
-    return evaluate(whole, task, task.generate(count, seed), sampler, batch=batch).accuracy
+    return evaluate(decoding, task, task.generate(count, seed), sampler, batch=batch).accuracy
 
 
 def save(model: nn.Module, folder: Path, tokenizer: FileTokenizer, *, new_tokens: int) -> None:

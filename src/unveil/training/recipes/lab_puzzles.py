@@ -19,10 +19,8 @@ import numpy as np
 import torch
 from torch import nn
 
-from unveil.models.checkpoint import load_checkpoint
-from unveil.models.locate import locate
 from unveil.models.tokenizer import FileTokenizer
-from unveil.models.transformer import Architecture, Transformer, initialise
+from unveil.models.transformer import Architecture
 from unveil.objectives.loss import Batch
 from unveil.objectives.masked import MaskedDiffusion
 from unveil.tasks.countdown import Countdown
@@ -125,9 +123,7 @@ class LabPuzzles:
 
     def model(self) -> nn.Module:
         """Fresh weights, or those of `start`."""
-        if self.start is not None:
-            return load_checkpoint(locate(self.start), dtype=torch.float32)
-        return initialise(Transformer(ARCHITECTURE), seed=self.training.seed)
+        return lab.model(ARCHITECTURE, self.training.seed, self.start)
 
     def parts(self, step: int) -> list[Part]:
         """The problems of a step, as hard as they are by then."""
@@ -167,10 +163,7 @@ class LabPuzzles:
                 rows.append(prompt + answer + [EOS] * (columns - len(answer)))
                 starts.append(len(prompt))
         end = torch.tensor([len(row) for row in rows])
-        tokens = torch.full((len(rows), int(end.max())), EOS)
-        for index, row in enumerate(rows):
-            tokens[index, : len(row)] = torch.tensor(row)
-        return Batch(tokens, torch.tensor(starts), end)
+        return Batch(lab.padded(rows, EOS), torch.tensor(starts), end)
 
     def validate(self, model: nn.Module) -> dict[str, float]:
         """Accuracy on validation problems of each task, one token a forward by confidence in blocks of 32."""

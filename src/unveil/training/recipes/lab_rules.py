@@ -11,7 +11,7 @@ from dataclasses import dataclass, field, replace
 from functools import cache
 from pathlib import Path
 from random import Random
-from typing import ClassVar, NamedTuple, cast
+from typing import ClassVar, NamedTuple
 
 import torch
 from torch import nn
@@ -19,13 +19,10 @@ from torch import nn
 from unveil.diagnostics.cells import Cell
 from unveil.diagnostics.readings import FirstMask
 from unveil.diagnostics.run import measure
-from unveil.models.checkpoint import load_checkpoint
-from unveil.models.locate import locate
 from unveil.models.tokenizer import FileTokenizer
-from unveil.models.transformer import Architecture, Transformer, initialise
+from unveil.models.transformer import Architecture
 from unveil.objectives.loss import Batch
 from unveil.objectives.masked import MaskedDiffusion
-from unveil.sampling.model import Model
 from unveil.tasks.few_shot.pools import word_pools
 from unveil.tasks.few_shot.shots import Arrangement, Shot, Shots, arrange
 from unveil.tasks.few_shot.suite import RuleTask, suite
@@ -120,15 +117,13 @@ class LabRules:
 
     def model(self) -> nn.Module:
         """Fresh weights, or those of `start`."""
-        if self.start is not None:
-            return load_checkpoint(locate(self.start), dtype=torch.float32)
         size = TOKENIZER.tokenizer.get_vocab_size()
         architecture = Architecture(
             vocabulary=-(-size // 64) * 64, width=self.width, layers=self.layers, heads=self.width // 32,
             kv_heads=self.width // 32, head_width=32, feed_width=-(-self.width * 8 // 3 // 16) * 16, max_columns=1024,
             rope_base=10000.0, mask_id=MASK, end_ids=(EOS,), tied=True,
         )  # fmt: skip
-        return initialise(Transformer(architecture), seed=self.training.seed)
+        return lab.model(architecture, self.training.seed, self.start)
 
     def line(self, task: RuleTask, step: int, number: int) -> Line:
         """Row `number` of a step."""
@@ -152,16 +147,12 @@ class LabRules:
         tasks = suite(letters="random")  # balanced ones would tell the last letter by the others
         lines = [self.line(tasks[(step * self.rows + n) % len(tasks)], step, n) for n in range(self.rows)]
         end = torch.tensor([len(ids) for ids, _ in lines])
-        tokens, kept = torch.full((len(lines), int(end.max())), EOS), torch.ones(len(lines), int(end.max())).bool()
-        for index, (ids, learned) in enumerate(lines):
-            tokens[index, : len(ids)] = torch.tensor(ids)
-            kept[index, : len(ids)] = ~torch.tensor(learned)
-        return Batch(tokens, (~kept).float().argmax(1), end, kept=kept)
+        learned = lab.padded([learned for _, learned in lines], False)
+        return Batch(lab.padded([ids for ids, _ in lines], EOS), learned.float().argmax(1), end, kept=~learned)
 
     def validate(self, model: nn.Module) -> dict[str, float]:
         """Accuracy on validation questions of all tasks, 10 + 40 examples, one forward; the score is at 2 masks."""
-        denoiser = cast(Transformer, model)
-        whole = Model(name="", denoiser=denoiser, tokenizer=TOKENIZER, new_tokens=2, revision="", end_ids=(EOS,))
+        whole = lab.whole(model, TOKENIZER, new_tokens=VALIDATED[0])
         tasks = [RuleTask(number=task.number, split="validation") for task in suite()]
         cells = {masks: Cell(arrangement=Arrangement(masks=masks), reading=FirstMask()) for masks in VALIDATED}
         records = measure(whole, tasks, list(cells.values()), limit=self.validation)

@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 from unveil.models.tokenizer import FileTokenizer
-from unveil.models.transformer import Architecture, Transformer, initialise
+from unveil.models.transformer import Architecture
 from unveil.objectives.loss import Batch
 from unveil.objectives.masked import MaskedDiffusion
 from unveil.tasks.sudoku import Sudoku
@@ -39,7 +39,7 @@ class LabSudoku:
 
     def model(self) -> nn.Module:
         """Fresh weights."""
-        return initialise(Transformer(ARCHITECTURE), seed=self.training.seed)
+        return lab.model(ARCHITECTURE, self.training.seed)
 
     def batch(self, step: int) -> Batch:
         """Puzzle and solution, 41 columns, from the seed and the step."""
