@@ -51,6 +51,20 @@ def told(folder: Path) -> dict:
     return json.loads((folder / "report.json").read_text("utf-8"))
 
 
+def test_too_few_questions_are_told_before_a_model_is_loaded(tmp_path: Path) -> None:
+    file = tmp_path / "hotpot.jsonl"
+    context = {"title": ["Lake Pim"], "sentences": [["It is deep."]]}
+    items = [
+        {"question": f"Which is deeper, Lake Q{n} or Lake Pim?", "answer": "Lake Pim", "context": context}
+        for n in range(5)
+    ]
+    file.write_text("".join(json.dumps(item) + "\n" for item in items))
+    said = run("diagnose", "no-such-model", "--out", tmp_path, "--probe", "hotpotqa", "--hotpotqa", file)
+    assert said.code == 2 and "count is 50; it must be from 0 to 4, hotpotqa has no more" in words_of(said.err)
+    said = run("diagnose", "no-such-model", "--out", tmp_path, "--hotpotqa", file)
+    assert said.code == 2 and "no probe reads it: add --probe hotpotqa" in words_of(said.err)
+
+
 def test_the_report_is_what_the_library_measures(rules: Path, tmp_path: Path) -> None:
     out = tmp_path / "new" / "out"
     said = run("diagnose", rules, "--out", out, *FAST)

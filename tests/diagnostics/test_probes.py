@@ -130,6 +130,7 @@ def test_a_line_is_the_mean_of_its_records(tasks: int, questions: int, draws: in
     assert (line["n"], line["test_points"], line["tasks"]) == (len(said), tasks * questions, tasks)
     assert line["says_A"] + line["says_B"] + line["says_C"] + line["says_other"] == pytest.approx(1)
     assert line["says_B"] == pytest.approx(fmean(right))
+    assert (line["right_A"], line["right_B"], line["right_C"]) == (0, 1, 0)
     assert (line["masks"], line["columns"], line["nfe"], line["confidence"], line["entropy"]) == (2, 100, 3, 0.5, None)
     assert line["point_low"] <= line["accuracy"] <= line["point_high"]
     if draws == 1:

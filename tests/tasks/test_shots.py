@@ -1,6 +1,7 @@
 """Arrangements: every example once, in the order asked for, the question in its place."""
 
 import re
+from dataclasses import replace
 from inspect import unwrap
 from math import dist
 from typing import Any
@@ -91,6 +92,15 @@ def test_mixed_depends_on_shuffle_only(sizes: tuple[int, int], shuffle: int) -> 
     first = laid_out(given, shuffle=shuffle)[:-2]
     arrangement = Arrangement(shuffle=shuffle, masks=50, share=0.2, position=0.7, filler="dots", fillers=3)
     assert asks(arrange(given, other, arrangement))[:-3] == first
+
+
+def test_other_examples_stand_in_other_places() -> None:
+    """One shuffle is not one permutation: levels would hang on where it puts the useful examples."""
+    kinds = set()
+    for draw in range(20):
+        given = Shots(*([replace(shot, point=(float(draw),)) for shot in some] for some in shots(5, 20)))
+        kinds.add(tuple(piece.kind for piece in arrange(given, QUESTION, Arrangement(shuffle=0))))
+    assert len(kinds) == 20
 
 
 def test_mixed_has_many_orders_and_mixes_both_kinds() -> None:
