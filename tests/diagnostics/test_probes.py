@@ -13,7 +13,7 @@ from unveil.diagnostics.attribution import Attribution
 from unveil.diagnostics.card import correlation, finding, first_minus_last, how, resampled
 from unveil.diagnostics.cells import Cell
 from unveil.diagnostics.elsewhere import Points, Texts
-from unveil.diagnostics.placement import Gradients, Length, Position, Question
+from unveil.diagnostics.placement import Gradients, GradientsInfill, Length, Position, Question
 from unveil.diagnostics.probe import Probe
 from unveil.diagnostics.probes import PROBES, QUICK, chosen, probe
 from unveil.diagnostics.readings import Decoded, FirstMask
@@ -21,7 +21,7 @@ from unveil.diagnostics.tables import answers
 from unveil.evaluation.statistics import mean_interval, wilson
 from unveil.tasks.few_shot.hotpot import HotpotQA
 from unveil.tasks.few_shot.shots import Arrangement
-from unveil.tasks.few_shot.suite import RuleTask
+from unveil.tasks.few_shot.suite import suite
 
 ALL = [kind() for kind in PROBES.values()]
 TWO = Masks(grid=(2, 50))
@@ -104,6 +104,16 @@ def test_readings() -> None:
     assert readings(Gradients()) == [Attribution()] and len(keys(Gradients())) == 30
     assert [a.shuffle for a in arrangements(Gradients())] == list(range(30))
     assert Gradients().num_questions == 20 and Masks().num_questions is None
+
+
+def test_gradients_of_infilling_are_of_all_places_of_the_question() -> None:
+    found = GradientsInfill()
+    assert {point.cell.reading for point in found.points()} == {Attribution()} and found.num_questions == 20
+    assert {(a.form, a.masks, a.order) for a in arrangements(found)} == {("infill", 1, "mixed")}
+    for place in ("right", "middle", "left"):
+        mine = [point for point in found.points() if point.series == f"question {place}"]
+        assert [p.cell.arrangement.shuffle for p in mine] == list(range(30)) == [p.x for p in mine]
+        assert {p.cell.arrangement.question for p in mine} == {place}
 
 
 def test_masks_are_a_share_of_the_input() -> None:
@@ -271,9 +281,24 @@ def test_gradients_by_place_and_kind() -> None:
     assert table["masks after the answer's", None] == 0.5 and table["all tokens but masks", None] == 0.1
     share, columns = two.findings(records)
     assert share.value == pytest.approx(0.25) and columns.value == pytest.approx(49 / 100)
+    assert "the 49 masks after" in share.meaning and "(orders of the examples for each question: 2)" in share.meaning
     norms |= {"masks": None, "examples": [1.0], "kinds": ["relevant"]}
     without = [record(two.points()[0].cell, "T01", 0, "A", **norms)]
     assert "masks after the answer's" not in {line["series"] for line in two.table(without, LETTERS)}
+
+
+def test_gradients_of_infilling_by_place_of_question_and_example() -> None:
+    two = GradientsInfill(orders=2, layout=Arrangement(relevant=1, distractors=1))
+    level = {"question right": 0.2, "question middle": 0.4, "question left": 0.6}
+    records = [
+        record(point.cell, task, 0, "A", examples=[level[point.series] + point.x / 10, 1.0], kinds=["relevant"] * 2)
+        for point in two.points()
+        for task in ("T01", "T02")
+    ]
+    lines = two.table(records, LETTERS)
+    table = {(line["series"], line["x"]): line["mean"] for line in lines}
+    assert table == pytest.approx({(s, x): 1.0 if x else norm + 0.05 for s, norm in level.items() for x in (0, 1)})
+    assert {(line["probe"], line["n"], line["tasks"]) for line in lines} == {("gradients-infill", 4, 2)}
 
 
 def test_intervals_compare_the_same_questions() -> None:
@@ -319,7 +344,7 @@ def test_correlation_is_pearsons() -> None:
 
 
 def test_probes_with_questions_of_their_own() -> None:
-    given = [RuleTask(number=1)]
+    given = [suite()[0]]
     assert all(found.sources(given) is given for found in ALL if not found.own)
     own = {found.name: found for found in ALL if found.own}
     for name in ("points", "points-masks"):
@@ -355,13 +380,15 @@ def test_near_points_are_those_next_to_the_question() -> None:
 
 
 def test_choosing() -> None:
-    assert [found.name for found in chosen(None)] == list(QUICK) == ["masks", "position", "dots"]
+    assert chosen(None) == list(QUICK) == [Masks(), Position(), Dots(), Gradients(orders=1)]
+    assert chosen(None, (2, 7)) == [Masks(grid=(2, 7)), Position(), Dots(grid=(2, 7)), Gradients(orders=1)]
+    assert chosen(["gradients"]) == [Gradients()] and keys(Gradients(orders=1)) < keys(Gradients())
     every = [found.name for found in chosen(["all"])]
-    assert every == list(PROBES)[:11] and [found.name for found in chosen(["all", "points"])] == [*every, "points"]
+    assert every == list(PROBES)[:12] and [found.name for found in chosen(["all", "points"])] == [*every, "points"]
     assert chosen(["steps", "masks", "steps"], (2, 7)) == [Steps(grid=(2, 7)), Masks(grid=(2, 7))]
-    assert [found.name for found in chosen(None, causal=True)] == ["position"]
+    assert [found.name for found in chosen(None, causal=True)] == ["position", "gradients"]
     assert [found.name for found in chosen(["all"], causal=True)] == ["position", "gradients"]
-    assert "question" not in [found.name for found in chosen(["all"], chat=True)]
+    assert set(every) - {found.name for found in chosen(["all"], chat=True)} == {"question", "gradients-infill"}
     assert probe("position", (2, 7)) == Position()
 
 

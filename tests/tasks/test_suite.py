@@ -3,9 +3,11 @@
 import json
 import re
 from collections import Counter
+from dataclasses import replace
 from inspect import unwrap
 from itertools import chain
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -32,6 +34,10 @@ RULES = (  # written out again, from the notes
 numbers = st.integers(1, 16)
 draws = st.integers(0, 2**40)
 letters = st.sampled_from(("balanced", "random"))
+
+
+def numbered(number: int, **settings: Any) -> RuleTask:
+    return replace(suite()[number - 1], **settings)
 
 
 def options(shot: Shot) -> list[str]:
@@ -66,7 +72,7 @@ def check_numbers(number: int, shot: Shot) -> None:
 
 @given(number=numbers, draw=draws, kind=letters)
 def test_fifty_examples_are_ten_and_forty_and_rightly_labelled(number: int, draw: int, kind: Letters) -> None:
-    shots = RuleTask(number=number, letters=kind).shots(10, 40, draw)
+    shots = numbered(number, letters=kind).shots(10, 40, draw)
     assert len(shots.relevant) == 10 and len(shots.distractors) == 40
     for shot in shots.relevant:
         check_words(number, shot, CATEGORY)
@@ -76,7 +82,7 @@ def test_fifty_examples_are_ten_and_forty_and_rightly_labelled(number: int, draw
 
 @pytest.mark.parametrize("number", range(1, 17))
 def test_a_thousand_questions_are_rightly_labelled_and_distinct(number: int) -> None:
-    questions = RuleTask(number=number).questions(1000)
+    questions = numbered(number).questions(1000)
     for question in questions:
         check_words(number, question, CATEGORY)
     assert len({frozenset(word.lower() for word in options(question)) for question in questions}) == 1000
@@ -94,20 +100,20 @@ def balanced(shots: list[Shot]) -> bool:
 
 @given(number=numbers, draw=draws)
 def test_letters_are_balanced_however_many_are_asked_for(number: int, draw: int) -> None:
-    task = RuleTask(number=number)
+    task = numbered(number)
     assert all(balanced(list(shots)) for shots in (*task.shots(20, 20, draw), task.questions(20)))
 
 
 def test_letters_have_no_period() -> None:
     """Or the answer could be told from the place alone."""
-    triples = [RuleTask(number=5).shots(30, 30, draw) for draw in range(5)]
+    triples = [numbered(5).shots(30, 30, draw) for draw in range(5)]
     for shots in chain(*triples):
         answers = [shot.answer for shot in shots]
         assert len({tuple(answers[at : at + 3]) for at in range(0, 30, 3)}) > 1
 
 
 def test_the_switch_changes_the_letters_alone() -> None:
-    even, chance = RuleTask(number=5), RuleTask(number=5, letters="random")
+    even, chance = numbered(5), numbered(5, letters="random")
     drawn = [(list(task.shots(60, 60, 3).relevant), task.questions(90)) for task in (even, chance)]
     for ours, theirs in zip(*drawn, strict=True):
         assert [parts(shot) for shot in ours] == [parts(shot) for shot in theirs]
@@ -124,14 +130,14 @@ def test_no_example_of_any_draw_is_a_question(number: int, tmp_path: Path) -> No
     """Whatever the order of the options and the letter; few words, so that chance alone would make them meet."""
     few = tmp_path / "few.json"
     few.write_text(json.dumps({category: words[:NEEDED] for category, words in RAW.items()}))
-    task = RuleTask(number=number, pools=str(few))
+    task = numbered(number, pools=str(few))
     asked = words_of(task.questions(15))
     examples = set[frozenset[str]]().union(*(words_of(list(task.shots(30, 0, draw).relevant)) for draw in range(100)))
     assert len(asked) == 15 and len(examples) > 300 and not asked & examples
 
 
 def test_questions_to_validate_on_are_no_examples_and_no_questions_of_the_test() -> None:
-    test, validation = RuleTask(number=10), RuleTask(number=10, split="validation")
+    test, validation = numbered(10), numbered(10, split="validation")
     assert validation.shots(50, 5, 3) == test.shots(50, 5, 3)
     asked = words_of(validation.questions(300))
     assert len(asked) == 300 and not asked & words_of(test.questions(1000))
@@ -140,7 +146,7 @@ def test_questions_to_validate_on_are_no_examples_and_no_questions_of_the_test()
 
 @given(number=numbers, draw=draws, few=st.tuples(st.integers(0, 12), st.integers(0, 12)))
 def test_fewer_of_a_draw_are_the_first_ones_of_more(number: int, draw: int, few: tuple[int, int]) -> None:
-    task = RuleTask(number=number)
+    task = numbered(number)
     relevant, distractors = task.shots(12, 12, draw)
     assert task.shots(*few, draw) == (relevant[: few[0]], distractors[: few[1]])
     assert task.questions(few[0]) == task.questions(12)[: few[0]]
@@ -223,7 +229,7 @@ def test_the_published_pools_lose_what_is_in_two_and_what_is_not_a_word(data: Pa
 def test_tasks_of_the_published_pools(data: Path, number: int) -> None:
     path = str(data / "few_shot_rules" / "categories.json")
     category = {word: name for name, words in word_pools(path).items() for word in words}
-    task = RuleTask(number=number, pools=path)
+    task = numbered(number, pools=path)
     for shot in (*task.shots(100, 0, 0).relevant, *task.questions(1000)):
         check_words(number, shot, category)
 
@@ -255,14 +261,14 @@ def test_a_file_without_enough_words_is_refused(tmp_path: Path, content: str, me
     path = tmp_path / "pools.json"
     path.write_text(content)
     with pytest.raises(ValueError, match=re.escape(message)) as caught:
-        RuleTask(number=11, pools=str(path))
+        numbered(11, pools=str(path))
     assert str(path) in str(caught.value)
 
 
 def test_pools_that_are_used_up_are_said(tmp_path: Path) -> None:
     few = tmp_path / "few.json"
     few.write_text(json.dumps({category: words[:NEEDED] for category, words in RAW.items()}))
-    task = RuleTask(number=1, pools=str(few))
+    task = numbered(1, pools=str(few))
     with pytest.raises(ValueError, match=r"T01 has only (\d+) questions with these pools; ask for fewer or") as caught:
         task.questions(1000)
     found = re.search(r"only (\d+)", str(caught.value))
@@ -275,7 +281,7 @@ def test_there_are_sixteen_tasks_with_names_and_sentences() -> None:
     tasks = suite()
     assert [task.name for task in tasks] == [f"T{number:02}" for number in range(1, 17)]
     assert len({task.describe for task in tasks}) == 16
-    assert rule_task("T05") == tasks[4] == RuleTask(number=5)
+    assert rule_task("T05") == tasks[4] == numbered(5)
     assert tasks[4].describe == (
         "choose the verb (others: adjectives, prepositions, objects), among numbers: choose the smallest"
     )
@@ -290,21 +296,46 @@ def test_settings_reach_every_task(tmp_path: Path) -> None:
     path = tmp_path / "pools.json"
     path.write_text("{}")
     assert all((task.pools, task.letters) == (str(path), "random") for task in suite(str(path), "random"))
-    assert rule_task("T16", str(path), "random") == RuleTask(number=16, pools=str(path), letters="random")
+    assert rule_task("T16", str(path), "random") == numbered(16, pools=str(path), letters="random")
+
+
+def raw(**settings: str) -> None:
+    """Make a task past the type checks of tests."""
+    unwrap(RuleTask.__init__)(object.__new__(RuleTask), chosen="verb", others=("object",), **settings)
+
+
+def test_rules_of_ones_own() -> None:
+    task = RuleTask(chosen="fruit", others=("sport", "name"), numbers="largest")
+    assert task.name == "fruit of sport+name, largest"
+    assert task.describe == "choose the fruit (others: sports, names), among numbers: choose the largest"
+    for shot in [*task.shots(20, 0, 5).relevant, *task.questions(20)]:
+        right, others = parts(shot)
+        assert CATEGORY[right] == "fruit" and all(CATEGORY[word] in {"sport", "name"} for word in others)
+    assert len({CATEGORY[word] for shot in task.questions(20) for word in options(shot)}) == 3
+    for shot in task.shots(0, 20, 5).distractors:
+        check_numbers(2, shot)
 
 
 def test_bad_settings_are_refused() -> None:
-    for number in (0, 17):
-        with pytest.raises(ValueError, match=f"number is {number}; it must be from 1 to 16"):
-            RuleTask(number=number)
+    for settings, message in (
+        ({"chosen": "animal", "others": ()}, "others is () where 'animal' is chosen; it must be some of adjective"),
+        ({"chosen": "animal", "others": ("animal",)}, "others is ('animal',) where 'animal' is chosen"),
+        ({"chosen": "animal", "others": ("fruit", "fruits")}, "others is ('fruit', 'fruits') where 'animal' is chosen"),
+        ({"others": ("fruit",)}, "others is ('fruit',) where 'capitalized word' is chosen; it must be empty"),
+        ({"chosen": "animals"}, "chosen is 'animals'; it must be 'capitalized word' or one of country, name, verb"),
+    ):
+        with pytest.raises(ValueError, match=re.escape(message)):
+            numbered(3, **settings)
     with pytest.raises(ValueError, match="letters is 'even'; it must be one of balanced, random"):
-        unwrap(RuleTask.__init__)(object.__new__(RuleTask), number=1, letters="even")  # past the type checks of tests
+        raw(letters="even")
+    with pytest.raises(ValueError, match="numbers is 'least'; it must be one of smallest, largest"):
+        raw(numbers="least")
     with pytest.raises(ValueError, match="split is 'train'; it must be one of 'test', 'validation'"):
-        unwrap(RuleTask.__init__)(object.__new__(RuleTask), number=1, split="train")
+        raw(split="train")
     with pytest.raises(ValueError, match="unknown task 'T5': did you mean 'T.*known are T01, T02, .*T16"):
         rule_task("T5")
     for arguments, name in (((-1, 0, 0), "relevant"), ((0, -1, 0), "distractors"), ((0, 0, -1), "draw")):
         with pytest.raises(ValueError, match=f"{name} is -1; it must be at least 0"):
-            RuleTask(number=1).shots(*arguments)
+            numbered(1).shots(*arguments)
     with pytest.raises(ValueError, match="count is -1; it must be at least 0"):
-        RuleTask(number=1).questions(-1)
+        numbered(1).questions(-1)

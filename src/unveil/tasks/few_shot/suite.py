@@ -5,7 +5,7 @@ Source: Piskorz et al. 2025, "Masks Can Be Distracting", arXiv 2511.21338 (secti
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from itertools import islice
+from itertools import islice, product
 from random import Random
 from typing import ClassVar, Literal, get_args
 
@@ -16,6 +16,7 @@ from unveil.tasks.splits import HOPELESS, Split, check_split, fingerprint, split
 
 Letters = Literal["balanced", "random"]
 Questions = Literal["test", "validation"]
+Numbers = Literal["smallest", "largest"]
 
 CAPITALIZED = "capitalized word"
 WORD_RULES: tuple[tuple[str, tuple[str, ...]], ...] = (  # what to choose, and what the others are
@@ -28,48 +29,55 @@ WORD_RULES: tuple[tuple[str, tuple[str, ...]], ...] = (  # what to choose, and w
     ("emotion", ("color", "object", "animal")),
     ("object", ("emotion", "color", "adjective")),
 )
-NUMBER_RULES = ("smallest", "largest")
-NUM_TASKS = len(WORD_RULES) * len(NUMBER_RULES)
+NAMES = {rules: f"T{number:02}" for number, rules in enumerate(product(WORD_RULES, get_args(Numbers)), 1)}
 
 
 @dataclass(frozen=True, kw_only=True)
 class RuleTask:
     """Choose A, B or C by a rule that only the examples tell; other examples follow a rule on numbers.
 
-    `number` 1 is the first word rule among the first number rule, 2 the first among the second, and so on. `pools`: as
-    in `word_pools`. `letters`: "balanced" has each letter right equally often, up to one, among the first examples of
+    `chosen`: the category of the right word, among words of the categories `others`; or `CAPITALIZED`, among words in
+    lower case of any category (`others` is empty). `numbers`: the rule of the other examples. `pools`: as in
+    `word_pools`. `letters`: "balanced" has each letter right equally often, up to one, among the first examples of
     either kind and among the first questions, however many; "random" draws them, as the paper does. The words are the
-    same in both. `split`: of the questions; examples are of the training split. ValueError for another number, letters
-    or split, and for pools as in `word_pools`.
+    same in both. `split`: of the questions; examples are of the training split. ValueError for categories that are not
+    in the pools, other numbers, letters or split, and for pools as in `word_pools`.
     """
 
     labels: ClassVar[tuple[str, ...]] = ("A", "B", "C")
     system: ClassVar[str] = ""
 
-    number: int
+    chosen: str
+    others: tuple[str, ...]
+    numbers: Numbers = "smallest"
     pools: str | None = None
     letters: Letters = "balanced"
     split: Questions = "test"
 
     def __post_init__(self) -> None:
-        if self.number not in range(1, NUM_TASKS + 1):
-            raise ValueError(f"number is {self.number}; it must be from 1 to {NUM_TASKS}")
-        if self.letters not in get_args(Letters):
-            raise ValueError(f"letters is {self.letters!r}; it must be one of {', '.join(get_args(Letters))}")
+        for name, kind in (("numbers", Numbers), ("letters", Letters)):
+            if getattr(self, name) not in get_args(kind):
+                raise ValueError(f"{name} is {getattr(self, name)!r}; it must be one of {', '.join(get_args(kind))}")
         check_split(self.split, get_args(Questions))
-        word_pools(self.pools)
+        known = word_pools(self.pools)
+        if self.chosen not in (CAPITALIZED, *known):
+            raise ValueError(f"chosen is {self.chosen!r}; it must be {CAPITALIZED!r} or one of {', '.join(known)}")
+        free = set(known) - {self.chosen} if self.chosen != CAPITALIZED else set[str]()
+        if not free.issuperset(self.others) or bool(free) != bool(self.others):
+            legal = f"some of {', '.join(sorted(free))}" if free else "empty"
+            raise ValueError(f"others is {self.others} where {self.chosen!r} is chosen; it must be {legal}")
 
     @property
     def name(self) -> str:
-        """T01 to T16."""
-        return f"T{self.number:02}"
+        """T01 to T16; what the rules are, if they are not the suite's."""
+        rules = ((self.chosen, self.others), self.numbers)
+        return NAMES.get(rules) or f"{self.chosen} of {'+'.join(self.others)}, {self.numbers}"
 
     @property
     def describe(self) -> str:
         """What is asked."""
-        chosen, others = self._word_rule
-        among = ", ".join(f"{other}s" for other in others) or "words in lower case"
-        return f"choose the {chosen} (others: {among}), among numbers: choose the {self._number_rule}"
+        among = ", ".join(f"{other}s" for other in self.others) or "words in lower case"
+        return f"choose the {self.chosen} (others: {among}), among numbers: choose the {self.numbers}"
 
     def shots(self, relevant: int, distractors: int, draw: int) -> Shots:
         """So many examples on words and on numbers; fewer of a draw are the first ones of more.
@@ -95,26 +103,18 @@ class RuleTask:
         seed = f"{self.name} questions"
         return self._lettered(islice(self._words(seed, self.split), count), seed)
 
-    @property
-    def _word_rule(self) -> tuple[str, tuple[str, ...]]:
-        return WORD_RULES[(self.number - 1) // len(NUMBER_RULES)]
-
-    @property
-    def _number_rule(self) -> str:
-        return NUMBER_RULES[(self.number - 1) % len(NUMBER_RULES)]
-
     def _words(self, seed: str, split: Split) -> Iterator[list[str]]:
         """Three words, the right one first. They are of the split and never twice the same, in whatever order."""
-        rng, pools, (chosen, others) = Random(seed), word_pools(self.pools), self._word_rule
+        rng, pools = Random(seed), word_pools(self.pools)
         # words in lower case, of all categories, where capitals are the rule
-        rest = [word for other in others or pools for word in pools[other] if others or word.islower()]
+        rest = [word for other in self.others or pools for word in pools[other] if self.others or word.islower()]
         seen, misses = set[str](), 0
         while misses < HOPELESS:
-            if chosen == CAPITALIZED:
+            if self.chosen == CAPITALIZED:
                 right, *wrong = rng.sample(rest, 3)
                 right = right.capitalize()
             else:
-                right, wrong = rng.choice(pools[chosen]), rng.sample(rest, 2)
+                right, wrong = rng.choice(pools[self.chosen]), rng.sample(rest, 2)
             mark = fingerprint(" ".join(sorted(word.lower() for word in (right, *wrong))))
             if mark in seen or split_of(mark) != split:
                 misses += 1
@@ -127,7 +127,7 @@ class RuleTask:
 
     def _numbers(self, seed: str) -> Iterator[list[str]]:
         """Three numbers, the right one first."""
-        rng, choose = Random(seed), min if self._number_rule == "smallest" else max
+        rng, choose = Random(seed), min if self.numbers == "smallest" else max
         while True:
             numbers = rng.sample(range(1, 1001), 3)
             right = choose(numbers)
@@ -152,7 +152,10 @@ def choice(options: list[str], right: int) -> Shot:
 
 def suite(pools: str | None = None, letters: Letters = "balanced") -> tuple[RuleTask, ...]:
     """All sixteen. ValueError as `RuleTask`."""
-    return tuple(RuleTask(number=number, pools=pools, letters=letters) for number in range(1, NUM_TASKS + 1))
+    return tuple(
+        RuleTask(chosen=chosen, others=others, numbers=numbers, pools=pools, letters=letters)
+        for (chosen, others), numbers in NAMES
+    )
 
 
 def rule_task(name: str, pools: str | None = None, letters: Letters = "balanced") -> RuleTask:
