@@ -1,6 +1,8 @@
 """unveil diagnose: what the library measures, as a report; interrupted or extended, it goes on from its answers."""
 
 import json
+import shutil
+import string
 from pathlib import Path
 
 import pytest
@@ -10,6 +12,7 @@ from tests.cli.program import run, words_of
 from tests.diagnostics.small import small
 from unveil.cli import diagnose
 from unveil.diagnostics import run as measuring
+from unveil.diagnostics.elsewhere import Texts
 from unveil.diagnostics.probes import PROBES, QUICK, chosen
 from unveil.diagnostics.report import report_of
 from unveil.files import read_jsonl
@@ -32,7 +35,11 @@ def rules(tmp_path_factory: pytest.TempPathFactory) -> Path:
     words = [form for pool in word_pools().values() for word in pool for form in (word, word.capitalize())]
     digits = "0123456789"
     texts = [*"()[]:,.\n ABC", "Options", "Answer", *digits, *(f" {text}" for text in (*digits, *words))]
-    tokenizer = FileTokenizer.words(texts, ["[EOS]", "[MASK]"])
+    return saved(folder, FileTokenizer.words(texts, ["[EOS]", "[MASK]"]))
+
+
+def saved(folder: Path, tokenizer: FileTokenizer) -> Path:
+    """A model of random weights that answers A, B, C or EOS."""
     eos, mask = tokenizer.encode("[EOS][MASK]")
     architecture = Architecture(
         vocabulary=mask + 1, width=16, layers=1, heads=2, kv_heads=2, head_width=8, feed_width=16, mask_id=mask,
@@ -51,14 +58,16 @@ def told(folder: Path) -> dict:
     return json.loads((folder / "report.json").read_text("utf-8"))
 
 
+def hotpot(file: Path) -> Path:
+    """One example and four questions, as the official file has them."""
+    rest = {"answer": "Lake Pim", "context": [["Lake Pim", ["It is deep.", " It is cold."]]]}
+    items = [{"question": f"Which is deeper, Lake Q{n} or Lake Pim?", **rest} for n in range(5)]
+    file.write_text(json.dumps(items))
+    return file
+
+
 def test_too_few_questions_are_told_before_a_model_is_loaded(tmp_path: Path) -> None:
-    file = tmp_path / "hotpot.jsonl"
-    context = {"title": ["Lake Pim"], "sentences": [["It is deep."]]}
-    items = [
-        {"question": f"Which is deeper, Lake Q{n} or Lake Pim?", "answer": "Lake Pim", "context": context}
-        for n in range(5)
-    ]
-    file.write_text("".join(json.dumps(item) + "\n" for item in items))
+    file = hotpot(tmp_path / "hotpot.json")
     said = run("diagnose", "no-such-model", "--out", tmp_path, "--probe", "hotpotqa", "--hotpotqa", file)
     assert said.code == 2 and "count is 50; it must be from 0 to 4, hotpotqa has no more" in words_of(said.err)
     said = run("diagnose", "no-such-model", "--out", tmp_path, "--hotpotqa", file)
@@ -69,10 +78,11 @@ def test_the_report_is_what_the_library_measures(rules: Path, tmp_path: Path) ->
     out = tmp_path / "new" / "out"
     said = run("diagnose", rules, "--out", out, *FAST)
     assert said.code == 0, said.err
-    names = {f"{name}.{kind}" for name in QUICK for kind in ("png", "csv")}
+    names = {f"{found.name}.{kind}" for found in QUICK for kind in ("png", "csv")}
     assert {path.name for path in out.iterdir()} == {"report.html", "report.md", "report.json", "items.jsonl", *names}
     assert "mask sensitivity, max - min" in said.out and "locality slope" in said.out and "points" in said.out
-    assert f"The report: {out / 'report.html'}" in said.out and "Masks: 2, 5 after the question" in words_of(said.out)
+    assert "masks' share of attribution" in said.out and f"The report: {out / 'report.html'}" in said.out
+    assert "Masks: 2, 5, 50 after the question" in words_of(said.out)
     probes, tasks = chosen(None, (2, 5)), [rule_task("T01"), rule_task("T06")]
     cells = [point.cell for found in probes for point in found.points()]
     model = unveil.Model.load(rules)
@@ -191,6 +201,46 @@ def test_a_model_without_a_chat_template_says_so(rules: Path, tmp_path: Path) ->
     assert said.code == 2 and "has no chat template" in words_of(said.err) and not (tmp_path / "out").exists()
 
 
+def test_a_chat_is_asked_in_the_models_template(rules: Path, tmp_path: Path) -> None:
+    pytest.importorskip("transformers")
+    folder = shutil.copytree(rules, tmp_path / "model")
+    (folder / "chat_template.jinja").write_text(
+        "{% for m in messages %}{{ ('(' if m.role == 'user' else ')') ~ m.content ~ '\n' }}{% endfor %}"
+        "{{ ')' if add_generation_prompt }}"
+    )
+    said = run("diagnose", folder, "--chat", *FAST, "--probe", "masks", "--out", tmp_path / "out")
+    assert said.code == 0, said.err
+    assert "Format: the model's chat template" in words_of(said.out) and told(tmp_path / "out")["settings"]["chat"]
+
+    def chat(messages: list[dict[str, str]], ask: bool) -> str:
+        turns = [("(" if each["role"] == "user" else ")") + each["content"] + "\n" for each in messages]
+        return "".join(turns) + ")" * ask
+
+    tasks, cells = [rule_task("T01"), rule_task("T06")], [point.cell for point in chosen(["masks"], (2, 5))[0].points()]
+    kept, model = tmp_path / "kept.jsonl", unveil.Model.load(folder)
+    measuring.measure(model, tasks, cells, draws="fresh", limit=QUESTIONS, chat=chat, items=kept)
+    assert prompts(tmp_path / "out" / "items.jsonl") == prompts(kept)
+
+
+def prompts(items: Path) -> dict[tuple, str]:
+    """Digests of the prompts."""
+    return {(x["task"], x["question"], x["cell"]): x["prompt"] for x in read_jsonl(items)}
+
+
+def test_texts_are_read_from_a_file(tmp_path: Path) -> None:
+    file, out = hotpot(tmp_path / "hotpot.json"), tmp_path / "out"
+    model = saved(tmp_path / "model", FileTokenizer.characters(string.printable, ["[EOS]", "[MASK]"]))
+    said = run("diagnose", model, "--probe", "hotpotqa", "--hotpotqa", file, "--limit", 3, "--out", out)
+    assert said.code == 0, said.err
+    assert "cost of masks, hotpotqa" in said.out and told(out)["chance"] == {"hotpotqa": 0.5}
+    texts = Texts(path=str(file))
+    cells = [point.cell for point in texts.points()]
+    records = measuring.measure(unveil.Model.load(model), texts.sources([]), cells, draws="fresh", limit=3)
+    table = texts.table(records, ("A", "B"))
+    assert told(out)["tables"] == {"hotpotqa": json.loads(json.dumps(table))}
+    assert [(line["x"], line["n"], line["right_B"]) for line in table] == [(x, 3, 1) for x in (0, 5, 10, 15, 20)]
+
+
 def test_a_causal_model_is_asked_what_the_paper_asks_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(unveil.Model, "load", lambda *_, **__: small(rule=Causal(), shift=1))
     said = run("diagnose", "any", "--probe", "position", "--probe", "masks", "--out", tmp_path / "out")
@@ -199,6 +249,6 @@ def test_a_causal_model_is_asked_what_the_paper_asks_it(tmp_path: Path, monkeypa
 
 
 def test_the_names_in_the_help_are_the_probes() -> None:
-    assert diagnose.PROBES == tuple(PROBES) and diagnose.QUICK == QUICK
+    assert diagnose.PROBES == tuple(PROBES) and diagnose.QUICK == tuple(found.name for found in QUICK)
     assert f"{', '.join(PROBES)}, or all (without the last three" in words_of(run("diagnose", "--help").out)
-    assert [kind.own for kind in PROBES.values()] == [False] * 11 + [True] * 3
+    assert [kind.own for kind in PROBES.values()] == [False] * 12 + [True] * 3

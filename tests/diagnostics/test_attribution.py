@@ -1,6 +1,6 @@
 """Gradients are those of finite differences, and their summary is what it says."""
 
-from typing import Any
+from typing import Any, get_args
 
 import pytest
 import torch
@@ -13,6 +13,7 @@ from unveil.diagnostics.readings import FirstMask
 from unveil.diagnostics.rows import Row, row
 from unveil.models.attention import Bidirectional, Causal
 from unveil.sampling.model import Model
+from unveil.tasks.few_shot.shots import Place
 
 SOURCE = Animals(system="note")
 
@@ -65,6 +66,16 @@ def test_it_answers_as_first_mask_and_leaves_the_model_as_it_was() -> None:
     assert all(weight.grad is None for weight in model.denoiser.parameters())
 
 
+def test_layers_keep_no_activations() -> None:
+    model, calls = small(layers=2), list[int]()
+    model.denoiser.layers[1].register_forward_pre_hook(lambda *_: calls.append(1))
+    for kept in (False, True):
+        model.denoiser.recompute = kept
+        Attribution()(model, [built(model)])
+        assert model.denoiser.recompute is kept
+    assert len(calls) == 2 * 2, "forward, and again for the gradient"
+
+
 def test_the_hook_leaves_when_a_forward_fails() -> None:
     model = small()
     one = built(model)
@@ -97,6 +108,19 @@ def test_the_summary_is_what_it_says(masks: int) -> None:
     }
     assert close({name: found[name] for name in want}, want)
     assert max(found["examples"]) == 1.0 and found["kinds"] != sorted(found["kinds"])
+
+
+@pytest.mark.parametrize("place", get_args(Place))
+def test_examples_are_found_around_the_question(place: str) -> None:
+    model = small()
+    one = built(model, relevant=3, distractors=4, form="infill", masks=1, question=place)
+    found, norms = Attribution()(model, [one])[0], gradient(model, one)[1].tolist()
+    before = {"left": 0, "middle": 3, "right": 7}[place]  # examples; the question has 11 tokens too, its mask the 7th
+    starts = [3 + 11 * (n + (n >= before)) for n in range(7)]
+    assert one.answer == 3 + 11 * before + 6
+    examples = [mean(norms[start : start + 11]) for start in starts]
+    assert found["examples"] == pytest.approx([example / max(examples) for example in examples])
+    assert found["kinds"] == [piece.kind for piece in one.pieces if piece.kind in ("relevant", "distractor")]
 
 
 def test_what_is_not_there_is_none() -> None:

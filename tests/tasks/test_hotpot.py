@@ -17,7 +17,7 @@ from unveil.tasks.few_shot.shots import FewShot, Shot
 
 Item = dict[str, Any]
 
-CONTEXT = {
+CONTEXT: Item = {
     "title": ["Lake Orla", "Lake Pim"],
     "sentences": [["Lake Orla is 90 m deep.", " It is cold."], ["Lake Pim is a pond,", " 2 m deep."]],
 }
@@ -192,6 +192,14 @@ def test_a_list_is_read_as_lines_are(tmp_path: Path) -> None:
     assert all_of(HotpotQA(path=lines)) == all_of(HotpotQA(path=str(listed)))
 
 
+def test_the_official_layout_is_read_as_the_hubs(tmp_path: Path) -> None:
+    pairs = list(zip(CONTEXT["title"], CONTEXT["sentences"], strict=True))
+    official = [{**each, "context": pairs, "level": "hard"} for each in numbered(12)]
+    hub, listed = write(tmp_path / "a.jsonl", numbered(12)), tmp_path / "dev.json"
+    listed.write_text(json.dumps(official))
+    assert all_of(HotpotQA(path=hub)) == all_of(HotpotQA(path=str(listed)))
+
+
 @pytest.mark.parametrize(
     "bad, message",
     [
@@ -201,14 +209,18 @@ def test_a_list_is_read_as_lines_are(tmp_path: Path) -> None:
         ({**item(), "answer": 3}, "'answer' is 3"),
         (
             {**item(), "context": None},
-            "'context' must have a list 'title', and in 'sentences' a list of texts for each",
+            "'context' must be a list of [title, list of texts], or have a list 'title', and in 'sentences' a list",
         ),
-        ({**item(), "context": [["Orla", ["It is cold."]]]}, "'context' must have"),
-        ({**item(), "context": {"title": ["Orla"], "sentences": []}}, "'context' must have"),
-        ({**item(), "context": {"title": ["Orla"], "sentences": ["It is cold."]}}, "'context' must have"),
-        ({**item(), "context": {"title": [3], "sentences": [["It is cold."]]}}, "'context' must have"),
-        ({**item(), "context": {"sentences": [["It is cold."]]}}, "'context' must have"),
-        ({**item("How?"), "context": None}, "'context' must have"),
+        ({**item(), "context": {"title": ["Orla"], "sentences": []}}, "'context' must be"),
+        ({**item(), "context": {"title": ["Orla"], "sentences": ["It is cold."]}}, "'context' must be"),
+        ({**item(), "context": {"title": [3], "sentences": [["It is cold."]]}}, "'context' must be"),
+        ({**item(), "context": {"sentences": [["It is cold."]]}}, "'context' must be"),
+        ({**item("How?"), "context": None}, "'context' must be"),
+        ({**item(), "context": ["Orla", ["It is cold."]]}, "'context' must be"),
+        ({**item(), "context": [["Orla", "It is cold."]]}, "'context' must be"),
+        ({**item(), "context": [["Orla", ["It is cold.", 3]]]}, "'context' must be"),
+        ({**item(), "context": [[3, ["It is cold."]]]}, "'context' must be"),
+        ({**item(), "context": [["Orla", ["It is cold."], "Pim"]]}, "'context' must be"),
     ],
 )
 def test_a_broken_item_is_named(tmp_path: Path, bad: Item, message: str) -> None:

@@ -26,10 +26,10 @@ if TYPE_CHECKING:
 
 # The registry without its imports; held equal by a test.
 PROBES = (
-    "masks", "position", "dots", "question", "gradients", "length", "steps", "masks-position", "need", "confidence",
-    "degradation", "points", "points-masks", "hotpotqa",
+    "masks", "position", "dots", "gradients", "question", "gradients-infill", "length", "steps", "masks-position",
+    "need", "confidence", "degradation", "points", "points-masks", "hotpotqa",
 )  # fmt: skip
-QUICK = PROBES[:3]
+QUICK = PROBES[:4]
 ITEMS = "items.jsonl"
 
 Probes = Annotated[
@@ -38,7 +38,7 @@ Probes = Annotated[
         "--probe",
         metavar="NAME",
         help=f"What to measure: {', '.join(PROBES)}, or all (without the last three, which have questions of their "
-        f"own). Repeat it for several. Default: {', '.join(QUICK)}.",
+        f"own). Repeat it for several. Default: {', '.join(QUICK)} (with one order of a question's examples, not 30).",
         show_default=False,
     ),
 ]

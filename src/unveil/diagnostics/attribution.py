@@ -56,17 +56,22 @@ def gradient(model: Model, row: Row) -> tuple[Prediction, Float[Tensor, " L"]]:
 
 @contextmanager
 def _leaves(denoiser: Transformer) -> Iterator[list[Tensor]]:
-    """The input embeddings of the forwards inside, cut off from the weights and ready for gradients."""
-    leaves: list[Tensor] = []
+    """The input embeddings of the forwards inside, cut off from the weights and ready for gradients.
+
+    Layers keep no activations: a prompt that a model can answer shall not be too long for its gradients.
+    """
+    recompute, leaves = denoiser.recompute, list[Tensor]()
 
     def cut(module: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> Tensor:
         leaves.append(output.detach().requires_grad_())
         return leaves[-1]
 
     hook = denoiser.embed.register_forward_hook(cut)
+    denoiser.gradient_checkpointing_enable()
     try:
         yield leaves
     finally:
+        denoiser.recompute = recompute
         hook.remove()
 
 

@@ -6,9 +6,10 @@ from typing import ClassVar
 
 from unveil.diagnostics.attribution import Attribution
 from unveil.diagnostics.card import Finding, finding, first_minus_last, level, slope_at
-from unveil.diagnostics.cells import Record
+from unveil.diagnostics.cells import Cell, Record
 from unveil.diagnostics.probe import FRACTIONS, Probe
-from unveil.diagnostics.tables import Point, Table, Value, found, of_cells, quantity
+from unveil.diagnostics.tables import Point, Table, Value, by_series, found, of_cells, quantity
+from unveil.tasks.few_shot.shots import Place
 
 GROUPS = {  # of tokens, as a reading calls them and as a reader does
     "masks": "masks after the answer's",
@@ -118,18 +119,28 @@ class Length(Probe):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Gradients(Probe):
-    """E3. `orders` shuffles of the examples, `questions` of each task, `masks` at the end, as in table 1.
+class Orders(Probe):
+    """E3. `orders`: how many shuffles of a question's examples; `questions`: the most of each task."""
 
-    Figure 3 has one mask, in infilling; here examples and masks are read from the same prompts.
-    """
+    orders: int = 30
+    questions: int = 20
+
+    @property
+    def num_questions(self) -> int | None:
+        """As the paper."""
+        return self.questions
+
+
+@dataclass(frozen=True, kw_only=True)
+class Gradients(Orders):
+    """E3 with `masks` at the end, as in table 1."""
 
     name: ClassVar[str] = "gradients"
     title: ClassVar[str] = "What the answer hangs on"
-    source: ClassVar[str] = "E3, Fig. 3 and Table 1"
+    source: ClassVar[str] = "E3, Table 1"
     varied: ClassVar[str] = (
-        "The order of the examples is shuffled many times; for each the gradient of the answer's logit is taken with "
-        "respect to every token's embedding."
+        "The examples stand in random orders; for each the gradient of the answer's logit is taken with respect to "
+        "every token's embedding."
     )
     shows: ClassVar[str] = (
         "A large norm is a token that the answer depends on: on the left by the place of the example, on the right for "
@@ -138,14 +149,7 @@ class Gradients(Probe):
     axis: ClassVar[str] = "place of the example (right: next to the question)"
     causal: ClassVar[bool] = True
 
-    orders: int = 30
-    questions: int = 20
     masks: int = 50
-
-    @property
-    def num_questions(self) -> int | None:
-        """As the paper."""
-        return self.questions
 
     def points(self) -> list[Point]:
         """A point for each order; the table joins them."""
@@ -156,24 +160,74 @@ class Gradients(Probe):
 
     def table(self, records: Sequence[Record], labels: Sequence[str]) -> Table:
         """A line for each place of an example (norms over the largest example's) and for each group of tokens."""
-        cells = of_cells(records)
-        mine = [record for point in self.points() for record in cells.get(point.cell.key, [])]
-        num = min(len(record.found["examples"]) for record in mine)
-        lines = []
-        for series, kind in (("all examples", None), ("useful ones", "relevant"), ("distracting ones", "distractor")):
-            for place in range(num):
-                there = [record for record in mine if kind in (None, record.found["kinds"][place])]
-                lines += [quantity(self.name, series, place, there, _example(place))] if there else []
+        mine = _at(self.points(), records)
+        lines = _curve(self.name, "all examples", mine)
+        lines += _curve(self.name, "useful ones", mine, "relevant")
+        lines += _curve(self.name, "distracting ones", mine, "distractor")
         told = [name for name in GROUPS if all(record.found[name] is not None for record in mine)]
         return lines + [quantity(self.name, GROUPS[name], None, mine, found(name)) for name in told]
 
     def findings(self, records: Sequence[Record]) -> list[Finding]:
         """The masks' share of the gradient, and of the tokens."""
-        share = "Of the sum of the gradient's norms over all tokens, what the masks after the answer's have."
+        share = (
+            f"Of the sum of the gradient's norms over all tokens, what the {self.masks - 1} masks after the answer's "
+            f"have (orders of the examples for each question: {self.orders})."
+        )
         return [
             finding("masks' share of attribution", share, level, self.points(), records, "%", found("mask_share")),
             finding("masks' share of tokens", "To compare with.", level, self.points(), records, "%", _share),
         ]
+
+
+@dataclass(frozen=True, kw_only=True)
+class GradientsInfill(Orders):
+    """E3 with one mask, in infilling, and the question where E2 has it."""
+
+    name: ClassVar[str] = "gradients-infill"
+    title: ClassVar[str] = "What the answer hangs on, by the place of the question"
+    source: ClassVar[str] = "E3, Fig. 3"
+    varied: ClassVar[str] = (
+        "The question, with its mask, stands after all examples, in the middle of them, or before them; these stand in "
+        "random orders, and for each the gradient of the answer's logit is taken with respect to every token's "
+        "embedding."
+    )
+    shows: ClassVar[str] = (
+        "A large norm is an example that the answer depends on: a line that is high where the question stands is a "
+        "model that reads what is near."
+    )
+    axis: ClassVar[str] = "place of the example among all examples"
+    chat: ClassVar[bool] = False  # the question is the last message
+
+    def points(self) -> list[Point]:
+        """A point for each place of the question and each order; the table joins orders."""
+        return [
+            Point(f"question {place}", shuffle, self._cell(place, shuffle))
+            for place in ("right", "middle", "left")
+            for shuffle in range(self.orders)
+        ]
+
+    def _cell(self, place: Place, shuffle: int) -> Cell:
+        return self.cell(Attribution(), form="infill", masks=1, question=place, shuffle=shuffle)
+
+    def table(self, records: Sequence[Record], labels: Sequence[str]) -> Table:
+        """A line for each place of the question and of an example (norms over the largest example's)."""
+        series = by_series(self.points())
+        return [line for name, points in series.items() for line in _curve(self.name, name, _at(points, records))]
+
+
+def _at(points: Sequence[Point], records: Sequence[Record]) -> list[Record]:
+    """The records of these points."""
+    cells = of_cells(records)
+    return [record for point in points for record in cells.get(point.cell.key, [])]
+
+
+def _curve(probe: str, series: str, records: Sequence[Record], kind: str | None = None) -> Table:
+    """A line for each place of an example; with `kind` of such examples only."""
+    lines = []
+    for place in range(min(len(record.found["examples"]) for record in records)):
+        there = [record for record in records if kind in (None, record.found["kinds"][place])]
+        lines += [quantity(probe, series, place, there, _example(place))] if there else []
+    return lines
 
 
 def _example(place: int) -> Value:

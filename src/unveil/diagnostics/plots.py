@@ -110,12 +110,7 @@ def _confidence(figure: "Figure", probe: Probe, table: Table, chance: float | No
 
 def _gradients(figure: "Figure", probe: Probe, table: Table, chance: float | None) -> None:
     left, right = figure.subplots(1, 2, width_ratios=(3, 2))
-    for place, (name, line) in enumerate(_lines([point for point in table if point["x"] is not None]).items()):
-        _draw(left, line, [point["x"] for point in line], name, place, "mean", 1.0)
-        _dress(left, probe.axis, "gradient's norm (the largest example's is 1)", line)
-    left.set_title(f"{probe.title}  ({INTERVALS})", loc="left", fontsize=10)
-    left.set_ylim(bottom=0)
-    left.legend(fontsize=8, frameon=False)
+    _places(left, probe, [point for point in table if point["x"] is not None])
     groups = [point for point in table if point["x"] is None]
     right.barh(
         range(len(groups)), [point["mean"] for point in groups], xerr=_bars(groups, "mean", 1.0), height=0.6,
@@ -126,6 +121,20 @@ def _gradients(figure: "Figure", probe: Probe, table: Table, chance: float | Non
     right.set_xlim(left=0)
     right.set_xlabel("gradient's norm (the largest token's is 1)")
     right.spines[["top", "right"]].set_visible(False)
+
+
+def _gradients_infill(figure: "Figure", probe: Probe, table: Table, chance: float | None) -> None:
+    _places(figure.add_subplot(), probe, table)
+
+
+def _places(axes: "Axes", probe: Probe, table: Table) -> None:
+    """Norms by the place of the example."""
+    for place, (name, line) in enumerate(_lines(table).items()):
+        _draw(axes, line, [point["x"] for point in line], name, place, "mean", 1.0)
+    _dress(axes, probe.axis, "gradient's norm (the largest example's is 1)", table)
+    axes.set_title(f"{probe.title}  ({INTERVALS})", loc="left", fontsize=10)
+    axes.set_ylim(bottom=0)
+    axes.legend(fontsize=8, frameon=False)
 
 
 def _need(figure: "Figure", probe: Probe, table: Table, chance: float | None) -> None:
@@ -145,7 +154,7 @@ def _need(figure: "Figure", probe: Probe, table: Table, chance: float | None) ->
 
 
 PICTURES: Mapping[str, Callable[["Figure", Probe, Table, float | None], None]] = MappingProxyType(
-    {"confidence": _confidence, "gradients": _gradients, "need": _need}
+    {"confidence": _confidence, "gradients": _gradients, "gradients-infill": _gradients_infill, "need": _need}
 )
 
 

@@ -6,7 +6,7 @@ from types import MappingProxyType
 
 from unveil.diagnostics.appended import Confidence, Degradation, Dots, Masks, MasksPosition, Need, Steps
 from unveil.diagnostics.elsewhere import Points, PointsMasks, Texts
-from unveil.diagnostics.placement import Gradients, Length, Position, Question
+from unveil.diagnostics.placement import Gradients, GradientsInfill, Length, Position, Question
 from unveil.diagnostics.probe import OverMasks, Probe
 from unveil.specs import nearest
 
@@ -14,34 +14,39 @@ PROBES: Mapping[str, type[Probe]] = MappingProxyType(
     {
         kind.name: kind
         for kind in (
-            Masks, Position, Dots, Question, Gradients, Length, Steps, MasksPosition, Need, Confidence, Degradation,
-            Points, PointsMasks, Texts,
+            Masks, Position, Dots, Gradients, Question, GradientsInfill, Length, Steps, MasksPosition, Need,
+            Confidence, Degradation, Points, PointsMasks, Texts,
         )
     }
 )  # fmt: skip
-QUICK = (Masks.name, Position.name, Dots.name)
+QUICK: tuple[Probe, ...] = (Masks(), Position(), Dots(), Gradients(orders=1))  # gradients take long
 
 
 def probe(name: str, grid: Sequence[int] | None = None) -> Probe:
     """The probe of that name, over the numbers of masks `grid` if it varies them. ValueError for an unknown name."""
     if name not in PROBES:
         raise ValueError(f"unknown probe {name!r}: {nearest(name, PROBES)}")
-    found = PROBES[name]()
+    return _over(PROBES[name](), grid)
+
+
+def _over(found: Probe, grid: Sequence[int] | None) -> Probe:
+    """The same, over these numbers of masks if it varies them."""
     return replace(found, grid=tuple(grid)) if grid is not None and isinstance(found, OverMasks) else found
 
 
 def chosen(
     names: Sequence[str] | None, grid: Sequence[int] | None = None, *, causal: bool = False, chat: bool = False
 ) -> list[Probe]:
-    """These probes, each once; "all" is all without questions of their own, None the quick ones; of
-    these two, those that fit a causal model or a chat.
+    """These probes, each once; "all" is all without questions of their own, None the quick ones, with their settings;
+    of these two, those that fit a causal model or a chat.
 
     ValueError for an unknown name, for one that is named and does not fit, and for a `grid` that none of them uses.
     """
     every = [name for name, kind in PROBES.items() if not kind.own]
     named = [] if names is None else [one for name in names for one in (every if name == "all" else [name])]
-    wanted = QUICK if names is None else tuple(dict.fromkeys(named))
-    probes = [probe(name, grid) for name in wanted]
+    probes = (
+        [_over(found, grid) for found in QUICK] if names is None else [probe(n, grid) for n in dict.fromkeys(named)]
+    )
     fit = [found for found in probes if (found.causal or not causal) and (found.chat or not chat)]
     if len(fit) < len(probes) and names is not None and "all" not in names:
         unfit = next(found.name for found in probes if found not in fit)

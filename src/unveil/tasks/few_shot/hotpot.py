@@ -29,7 +29,7 @@ EVERY = 10  # how many items to an example
 
 @dataclass(frozen=True, kw_only=True)
 class HotpotQA:
-    """`path`: JSON lines, or one JSON list, with the fields of the data set; None has `datasets` load "validation".
+    """`path`: JSON lines or one JSON list, as the official file or the hub; None has `datasets` load "validation".
 
     `max_words`: of context, question and options together. The paper's limit is 1000 tokens; words are ours, as texts
     have no tokens yet. Options keep the order of the question, which makes the letters. Relevant examples only.
@@ -128,18 +128,24 @@ def _text(place: str, item: Mapping[str, Any], field: str) -> str:
 
 
 def _context(place: str, context: Any) -> str:
-    """Articles as text, a line each."""
-    articles = context if isinstance(context, Mapping) else {}
-    titles, texts = articles.get("title", ()), articles.get("sentences", ())
-    lists = _strings(titles) and isinstance(texts, list) and all(map(_strings, texts))
-    if not lists or len(titles) != len(texts):
-        raise ValueError(f"{place}: 'context' must have a list 'title', and in 'sentences' a list of texts for each")
-    joined = (" ".join(" ".join(text).split()) for text in texts)
-    return "\n".join(f"{title}: {text}" for title, text in zip(titles, joined, strict=True))
+    """Articles as text, a line each. They are pairs, as in the official file, or two lists, as on the hub."""
+    match context:
+        case {"title": [*titles], "sentences": [*texts]} if len(titles) == len(texts):
+            context = list(zip(titles, texts, strict=True))
+    if not isinstance(context, list) or not all(map(_is_article, context)):
+        raise ValueError(
+            f"{place}: 'context' must be a list of [title, list of texts], or have a list 'title', and in 'sentences' "
+            "a list of texts for each"
+        )
+    return "\n".join(f"{title}: {' '.join(' '.join(texts).split())}" for title, texts in context)
 
 
-def _strings(value: Any) -> bool:
-    return isinstance(value, list) and all(isinstance(text, str) for text in value)
+def _is_article(value: Any) -> bool:
+    """Whether it is a title and a list of texts."""
+    match value:
+        case [str(), [*texts]]:
+            return all(isinstance(text, str) for text in texts)
+    return False
 
 
 def _options(question: str, answer: str) -> tuple[str, str] | None:
