@@ -1,20 +1,21 @@
-"""lab-rules: a small model of the sixteen few-shot rule tasks, in LLaDA's layout, to see masks distract (or not).
+"""lab-rules: a small model of few-shot rules, in LLaDA's layout, to see masks distract (or not).
 
-Rows are examples of a task, mixed, and a question at the end. Three kinds of rows, all under the ordinary masked
-diffusion objective: every answer is learned, the examples' too ("dense": fifty signals a row instead of one); the last
-answer, its closing and the EOS after it (fine-tuning); or every column (pretraining). How many EOS may follow in
-training is what decides which numbers of trailing masks the model has seen.
+Rows are examples of a rule, mixed with others, and a question at the end. The rules are the suite's, or drawn, so that
+the question alone does not tell what is asked. Three kinds of rows, all under the ordinary masked diffusion objective:
+every answer on words is learned, the examples' too ("dense": many signals a row instead of one); the last answer, its
+closing and the EOS after it (fine-tuning); or every column (pretraining). How many EOS may follow in training decides
+which numbers of trailing masks the model has seen.
 """
 
-import re
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from functools import cache
 from pathlib import Path
 from random import Random
-from typing import ClassVar, NamedTuple
+from typing import ClassVar, NamedTuple, get_args
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from unveil.diagnostics.cells import Cell
 from unveil.diagnostics.readings import FirstMask
@@ -23,15 +24,17 @@ from unveil.models.tokenizer import FileTokenizer
 from unveil.models.transformer import Architecture
 from unveil.objectives.loss import Batch
 from unveil.objectives.masked import MaskedDiffusion
+from unveil.schedule import Linear
 from unveil.tasks.few_shot.pools import word_pools
-from unveil.tasks.few_shot.shots import Arrangement, Shot, Shots, arrange
-from unveil.tasks.few_shot.suite import RuleTask, suite
+from unveil.tasks.few_shot.shots import Arrangement, Piece, Shots, arrange
+from unveil.tasks.few_shot.suite import NAMES, Numbers, RuleTask, suite
 from unveil.training.recipes import lab
 from unveil.training.settings import Training
 
-PIECES = r"Options: \(A\)|, \([BC]\)|\n\n|\nAnswer:\[| ?[A-Za-z]+| [0-9]+|[\s\S]"
-FIXED = ("Options: (A)", ", (B)", ", (C)", "\nAnswer:[", "]", ".", "\n\n", "A", "B", "C")
-VALIDATED = (2, 100)  # numbers of masks
+PIECES = r"Options: \(A\)|, \([BC]\)|\nAnswer:\[|\]\.\n\n|\]\.| ?[A-Za-z]+| [0-9]+|[\s\S]"
+FIXED = ("Options: (A)", ", (B)", ", (C)", "\nAnswer:[", "].\n\n", "].", "]", ".", "\n", "A", "B", "C")
+SHORT = 3  # examples of a row, at most, before rows grow
+VALIDATED = (2, 10, 50, 100, 200)  # numbers of masks
 FIRST_DRAW = 1000  # draws below it are for diagnoses
 
 
@@ -46,8 +49,8 @@ TOKENIZER = FileTokenizer.split(PIECES, vocabulary(), lab.SPECIAL)
 EOS, MASK = (TOKENIZER.encode(name)[0] for name in lab.SPECIAL)
 CLOSING = TOKENIZER.encode("].")
 TRAINING = Training(
-    steps=4000, lr=5e-3, warmup=100, optimiser="muon", weight_decay=0.01, ema=0.995, precision="bf16", micro_rows=12,
-    validate_every=500, save_every=50,
+    steps=1500, lr=5e-3, warmup=50, optimiser="muon", weight_decay=0.01, ema=0.99, precision="bf16",
+    validate_every=250, save_every=50,
 )  # fmt: skip
 
 
@@ -64,13 +67,26 @@ class Line(NamedTuple):
     learned: list[bool]
 
 
-def spelled(shot: Shot) -> Shot:
-    """The same shot with the word of the right option as its answer, instead of the letter."""
-    (word,) = re.findall(rf"\({shot.answer}\)( \w+)", shot.ask)
-    return replace(shot, answer=word)
+@dataclass(frozen=True, kw_only=True)
+class Even(Linear):
+    """Masked at LLaDA's rate, but every masked token weighs the same."""
+
+    def weight(self, t: Tensor) -> Tensor:
+        """1."""
+        return torch.ones_like(t)
 
 
-def line(shots: Shots, question: Shot, arrangement: Arrangement, kind: str, trailing: int) -> Line:
+def drawn(rng: Random) -> RuleTask:
+    """A rule that is not of the suite: any category among one to three others."""
+    categories, numbers = list(word_pools()), rng.choice(get_args(Numbers))
+    while True:
+        chosen, *others = rng.sample(categories, rng.randint(2, 4))
+        rule = RuleTask(chosen=chosen, others=tuple(sorted(others)), numbers=numbers, letters="random")
+        if not any(rule.chosen == chosen and set(rule.others) == set(others) for (chosen, others), _ in NAMES):
+            return rule
+
+
+def line(pieces: Sequence[Piece], kind: str, trailing: int) -> Line:
     """A row of one kind, "dense", "last" or "all"; `trailing` EOS follow unless it is dense."""
     ids, learned = list[int](), list[bool]()
 
@@ -78,12 +94,12 @@ def line(shots: Shots, question: Shot, arrangement: Arrangement, kind: str, trai
         ids.extend(more)
         learned.extend([learn or kind == "all"] * len(more))
 
-    for piece in arrange(shots, question, arrangement):
-        if piece.shot is not None:
-            last = piece.kind == "question"
-            add(encoded(piece.shot.question), False)
-            add(encoded(piece.shot.answer), kind == "dense" or last)
-            add(CLOSING if last else encoded(piece.shot.ending), kind == "last" and last)
+    shots = [(piece.shot, piece.kind) for piece in pieces if piece.shot is not None]
+    for number, (shot, role) in enumerate(shots, 1):
+        last = number == len(shots)
+        add(encoded(shot.question), False)
+        add(encoded(shot.answer), last or (kind == "dense" and role != "distractor"))
+        add(CLOSING if last else encoded(shot.ending), kind == "last" and last)
     if kind != "dense":
         add([EOS] * trailing, True)
     return Line(ids, learned)
@@ -91,29 +107,38 @@ def line(shots: Shots, question: Shot, arrangement: Arrangement, kind: str, trai
 
 @dataclass(frozen=True, kw_only=True)
 class LabRules:
-    """`rows` a step: a share is `dense`, a share `whole` (all learned), the rest learn the last answer.
+    """Rows of `columns` columns a step: a share `dense`, a share `whole` (all learned), the rest learn the last answer.
 
-    `relevant`, `distractors`: the most examples of either kind, reached after `growing` of the run. `spelled`: until
-    that share of the run answers may be words instead of letters, ever fewer. `trailing`: the most EOS after an answer.
-    `width`, `layers`: of the model. `start`: a model to go on from, none for fresh weights.
+    Examples on words are at most `relevant`, others `distractors`: three and none for a share `short` of the run, in
+    which all rows are dense and of the suite, then ever more until `growing`. After `short`, a row follows at most
+    `rules`, one after the other, which share its examples; `drawn` is the share of rules that are not the suite's.
+    `trailing`: the most EOS after an answer. `weighted`: a masked token weighs 1/t, else 1. `width`, `layers`: of the
+    model. `start`: a model to go on from, none for fresh weights.
     """
 
     name: ClassVar[str] = "lab-rules"
-    objective: ClassVar[MaskedDiffusion] = MaskedDiffusion()
 
-    rows: int = 24
+    columns: int = 6000
     relevant: int = 10
     distractors: int = 40
-    growing: float = 0.5
-    spelled: float = 0.3
+    short: float = 0.4
+    growing: float = 0.7
+    rules: int = 1
+    drawn: float = 0.5
     dense: float = 0.5
     whole: float = 0.0
-    trailing: int = 0
+    trailing: int = 16
+    weighted: bool = True
     width: int = 96
     layers: int = 4
-    validation: int = 16  # questions of each task
+    validation: int = 8  # questions of each task
     start: str | None = None
     training: Training = field(default=TRAINING)
+
+    @property
+    def objective(self) -> MaskedDiffusion:
+        """The ordinary one."""
+        return MaskedDiffusion(schedule=Linear() if self.weighted else Even())
 
     def model(self) -> nn.Module:
         """Fresh weights, or those of `start`."""
@@ -125,27 +150,36 @@ class LabRules:
         )  # fmt: skip
         return lab.model(architecture, self.training.seed, self.start)
 
-    def line(self, task: RuleTask, step: int, number: int) -> Line:
-        """Row `number` of a step."""
-        rng = Random(f"{self.training.seed} {step} {number}")
+    def line(self, rng: Random, step: int) -> Line:
+        """A row of a step."""
         progress = step / self.training.steps
-        grown = min(1.0, 0.1 + progress / self.growing) if self.growing else 1.0
-        relevant = rng.randint(1, max(2, round(grown * self.relevant)))
-        distractors = rng.randint(0, round(grown * self.distractors))
+        grown = min(1.0, max(0.0, (progress - self.short) / max(self.growing - self.short, 1e-9)))
+        short, pieces = progress < self.short, list[Piece]()
+        rules = 1 if short else rng.randint(1, self.rules)
+        for _ in range(rules):  # the last question asks by the last rule
+            relevant = rng.randint(1, max(1, round((SHORT + grown * (self.relevant - SHORT)) / rules)))
+            distractors = rng.randint(0, round(grown * self.distractors / rules))
+            pieces += self.examples(rng, relevant, distractors, drawn_too=not short)
+        share = rng.random()
+        dense = 1.0 if short else self.dense
+        kind = "dense" if share < dense else "all" if share < dense + self.whole else "last"
+        return line(pieces, kind, rng.randint(0, self.trailing))
+
+    def examples(self, rng: Random, relevant: int, distractors: int, *, drawn_too: bool) -> list[Piece]:
+        """Examples of a rule, mixed, and its question."""
+        own = drawn(rng) if drawn_too and rng.random() < self.drawn else None
+        # balanced letters would tell the last one by the others
+        task = own or rng.choice(suite(letters="random"))
         shots = task.shots(relevant + 1, distractors, FIRST_DRAW + rng.randrange(2**40))
         found = Shots(shots.relevant[:-1], shots.distractors)
-        question = shots.relevant[-1]
-        if rng.random() >= progress / max(self.spelled, 1e-9):
-            found, question = Shots(*(list(map(spelled, some)) for some in found)), spelled(question)
-        share = rng.random()
-        kind = "dense" if share < self.dense else "all" if share < self.dense + self.whole else "last"
-        layout = Arrangement(relevant=relevant, distractors=distractors, shuffle=rng.randrange(2**40))
-        return line(found, question, layout, kind, rng.randint(0, self.trailing))
+        return arrange(found, shots.relevant[-1], Arrangement(shuffle=rng.randrange(2**40)))
 
     def batch(self, step: int) -> Batch:
         """The rows of a step, from the seed and the step."""
-        tasks = suite(letters="random")  # balanced ones would tell the last letter by the others
-        lines = [self.line(tasks[(step * self.rows + n) % len(tasks)], step, n) for n in range(self.rows)]
+        rng, lines, columns = Random(f"{self.training.seed} {step}"), list[Line](), 0
+        while columns < self.columns:
+            lines.append(self.line(rng, step))
+            columns += len(lines[-1].ids)
         end = torch.tensor([len(ids) for ids, _ in lines])
         learned = lab.padded([learned for _, learned in lines], False)
         return Batch(lab.padded([ids for ids, _ in lines], EOS), learned.float().argmax(1), end, kept=~learned)
@@ -153,7 +187,7 @@ class LabRules:
     def validate(self, model: nn.Module) -> dict[str, float]:
         """Accuracy on validation questions of all tasks, 10 + 40 examples, one forward; the score is at 2 masks."""
         whole = lab.whole(model, TOKENIZER, new_tokens=VALIDATED[0])
-        tasks = [RuleTask(number=task.number, split="validation") for task in suite()]
+        tasks = [replace(task, split="validation") for task in suite()]
         cells = {masks: Cell(arrangement=Arrangement(masks=masks), reading=FirstMask()) for masks in VALIDATED}
         records = measure(whole, tasks, list(cells.values()), limit=self.validation)
         found = {}
