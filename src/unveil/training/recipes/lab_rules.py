@@ -50,7 +50,7 @@ EOS, MASK = (TOKENIZER.encode(name)[0] for name in lab.SPECIAL)
 CLOSING = TOKENIZER.encode("].")
 TRAINING = Training(
     steps=1500, lr=5e-3, warmup=50, optimiser="muon", weight_decay=0.01, ema=0.99, precision="bf16",
-    validate_every=250, save_every=50,
+    validate_every=250, save_every=50, patience=1500,  # the loss rises when rows begin to grow
 )  # fmt: skip
 
 
