@@ -11,7 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import unveil
-from unveil.models.checkpoint import read_json
+from unveil.models.checkpoint import load_checkpoint, read_json
+from unveil.models.locate import locate
 from unveil.objectives.masked import MaskedDiffusion
 from unveil.tasks.few_shot.pools import word_pools
 from unveil.tasks.few_shot.shots import Arrangement, Shots, arrange
@@ -129,6 +130,11 @@ def test_tokens_may_weigh_the_same() -> None:
     example = LabRules(weighted=False).objective.corrupt(SMALL.batch(0), MASK, 0)
     assert torch.allclose(example.weight, 1 / (SMALL.batch(0).answer.sum(1) * len(example.weight)))
     assert LabRules().objective == MaskedDiffusion()
+
+
+def test_the_shipped_model_answers() -> None:
+    found = replace(SMALL, validation=4).validate(load_checkpoint(locate("lab-rules"), dtype=torch.float32))
+    assert found["score"] == found["masks_2"] >= 0.95 and found["masks_200"] >= 0.8
 
 
 @pytest.mark.slow
