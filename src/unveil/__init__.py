@@ -14,10 +14,10 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from unveil.canvas import Canvas as Canvas
     from unveil.canvas import Stage as Stage
+    from unveil.decoding.model import Answer as Answer
+    from unveil.decoding.model import Model as Model
     from unveil.models.guidance import Guided as Guided
     from unveil.sampling import recipes as recipes
-    from unveil.sampling.model import Answer as Answer
-    from unveil.sampling.model import Model as Model
     from unveil.sampling.sampler import Sampler as Sampler
     from unveil.sampling.sampler import Select as Select
     from unveil.sampling.sampler import Step as Step
@@ -28,10 +28,10 @@ if TYPE_CHECKING:
 __version__ = "0.1.0.dev0"
 
 _HOMES = {
-    "Answer": "sampling.model",
+    "Answer": "decoding.model",
     "Canvas": "canvas",
     "Guided": "models.guidance",
-    "Model": "sampling.model",
+    "Model": "decoding.model",
     "Sampler": "sampling.sampler",
     "Select": "sampling.sampler",
     "Stage": "canvas",
@@ -44,7 +44,7 @@ __all__ = [*_HOMES, "load", "recipes"]
 
 def __getattr__(name: str) -> Any:
     if name == "load":
-        return import_module("unveil.sampling.model").Model.load
+        return import_module("unveil.decoding.model").Model.load
     if name == "recipes":
         return import_module("unveil.sampling.recipes")
     if name in _HOMES:

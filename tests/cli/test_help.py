@@ -10,19 +10,18 @@ from tests.cli.program import run, words_of
 from unveil import __version__
 from unveil.cli import options
 from unveil.cli.decode import decode
-from unveil.sampling.recipes import RECIPES
-from unveil.sampling.spec import recipe_settings
+from unveil.decoding.spec import SAMPLERS, recipe_settings
 from unveil.tasks import TASKS
 
 
-def test_the_samplers_in_the_help_are_the_recipes() -> None:
-    assert options.SAMPLERS == tuple(RECIPES)
+def test_the_samplers_in_the_help_are_the_samplers() -> None:
+    assert options.SAMPLERS == tuple(SAMPLERS)
 
 
 def test_every_setting_of_every_sampler_is_listed() -> None:
     listed = (decode.__doc__ or "").partition("The samplers")[2]
-    for name, recipe in RECIPES.items():
-        entry = re.search(rf"^ *{name} (.*?)(?=^ *(?:{'|'.join(RECIPES)}) |\Z)", listed, re.M | re.S)
+    for name, recipe in SAMPLERS.items():
+        entry = re.search(rf"^ *{name} (.*?)(?=^ *(?:{'|'.join(SAMPLERS)}) |\Z)", listed, re.M | re.S)
         assert entry is not None, name
         assert recipe_settings(recipe).keys() <= set(re.findall(r"\w+", entry[1])), name
 

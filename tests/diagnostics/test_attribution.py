@@ -8,11 +8,11 @@ from torch import nn
 
 from tests.diagnostics.small import Animals, cell, close, small
 from tests.toy import logits
+from unveil.decoding.model import Model
 from unveil.diagnostics.attribution import Attribution, gradient
 from unveil.diagnostics.readings import FirstMask
 from unveil.diagnostics.rows import Row, row
 from unveil.models.attention import Bidirectional, Causal
-from unveil.sampling.model import Model
 from unveil.tasks.few_shot.shots import Place
 
 SOURCE = Animals(system="note")

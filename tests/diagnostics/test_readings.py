@@ -9,11 +9,11 @@ from hypothesis import strategies as st
 
 from tests.diagnostics.small import Animals, cell, close, small
 from tests.toy import MASK, columns_computed, logits
+from unveil.decoding.model import Model
 from unveil.diagnostics.cells import Reading
 from unveil.diagnostics.readings import Decoded, FirstMask
 from unveil.diagnostics.rows import Row, row
 from unveil.models.attention import Bidirectional, BlockCausal, Causal, Rule
-from unveil.sampling.model import Model
 
 RULES = [Bidirectional(), Causal(), BlockCausal(size=4)]
 SOURCE = Animals()

@@ -15,16 +15,15 @@ from unveil.sampling.evolve import HardTokens, SoftTokens
 from unveil.sampling.picks import (
     Above,
     Closing,
-    Coin,
     EntropyBound,
     Factor,
     Opening,
-    PlackettLuce,
     Quota,
     Scheduled,
     Threshold,
 )
 from unveil.sampling.propose import Propose
+from unveil.sampling.random_picks import Coin, CoinsOrBest, PlackettLuce, SomeCoins
 from unveil.sampling.refresh import BlockCache, DelayedCache, DualCache, NearCache, NoCache, PrefixCache, Refresh
 from unveil.sampling.sampler import Sampler, Select, Step
 from unveil.sampling.scores import Certainty, Chance, Confidence, Differs, EndsLast, Gain, LeftToRight, Margin, Noisy
@@ -50,6 +49,8 @@ MORE_RULES = {
     "chance x quota": Select(score=Chance(), pick=Quota(steps=2)),
     "reading order x quota": Select(score=LeftToRight(), pick=Quota(steps=2)),
     "confidence x coin": Select(pick=Coin()),
+    "confidence x some coins": Select(pick=SomeCoins()),
+    "confidence x coins or best": Select(pick=CoinsOrBest()),
     "certainty x plackett-luce": Select(score=Certainty(), pick=PlackettLuce()),
     "ends last x threshold": Select(score=EndsLast(score=Confidence()), pick=Threshold(bar=0.3)),
 }

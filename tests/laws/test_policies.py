@@ -10,8 +10,9 @@ from torch import Tensor, nn
 from tests.toy import PROMPTS, blank, toy
 from unveil.canvas import Canvas
 from unveil.sampling.blocks import Blocks
-from unveil.sampling.picks import Choice, Coin, Pick, PlackettLuce, Quota, Threshold
+from unveil.sampling.picks import Choice, Pick, Quota, Threshold
 from unveil.sampling.propose import Proposal
+from unveil.sampling.random_picks import Coin, PlackettLuce
 from unveil.sampling.sampler import Sampler, Select, Step
 from unveil.sampling.scores import Score
 

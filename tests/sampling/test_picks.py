@@ -1,7 +1,6 @@
 """Picks: what each promises, for any scores; the published golden values; the chances of those that draw."""
 
 from dataclasses import replace
-from itertools import permutations
 
 import pytest
 import torch
@@ -15,21 +14,21 @@ from unveil.sampling.picks import (
     Below,
     Choice,
     Closing,
-    Coin,
     EntropyBound,
     Factor,
     Opening,
     Pick,
-    PlackettLuce,
     Quota,
     Scheduled,
     Threshold,
 )
 from unveil.sampling.propose import Proposal
+from unveil.sampling.random_picks import Coin, CoinsOrBest, PlackettLuce, SomeCoins
 from unveil.sampling.scores import LeftToRight, Noisy
 
 MORE_THAN_NONE: list[Pick] = [
-    Quota(steps=3), Threshold(bar=0.5), Factor(factor=1.0), EntropyBound(gamma=0.5), PlackettLuce(),
+    Quota(steps=3), Threshold(bar=0.5), Factor(factor=1.0), EntropyBound(gamma=0.5), PlackettLuce(), SomeCoins(),
+    CoinsOrBest(),
 ]  # fmt: skip
 PERHAPS_NONE: list[Pick] = [
     Scheduled(steps=3), Above(bar=0.5), Below(bar=0.5), Opening(steps=3), Closing(steps=3, eta=0.5), Coin(),
@@ -181,79 +180,6 @@ def test_factor_golden_values(factor: float, want: int) -> None:
 def test_entropy_bound_golden_values(gamma: float, want: int) -> None:
     scores, eligible, canvas = case([(-entropy, True) for entropy in (0.0, 0.02, 0.05, 0.3, 1.2)])
     assert len(columns(EntropyBound(gamma=gamma)(scores, eligible, canvas))) == want
-
-
-LOGITS = torch.tensor([[0.3, -1.2, 9.0, -0.5]], dtype=torch.float64)  # column 2 is not eligible
-ELIGIBLE = torch.tensor([[True, True, False, True]])
-
-
-def sequence(*order: int) -> Choice:
-    ranks = torch.full((1, 4), -1)
-    for rank, column in enumerate(order):
-        ranks[0, column] = rank
-    return Choice(ranks >= 0, ranks)
-
-
-def test_coin_golden_value() -> None:
-    log_prob = Coin().log_prob(LOGITS, ELIGIBLE, Choice(torch.tensor([[True, False, False, True]])))
-    assert abs(float(log_prob) + 1.79171) < 1e-5
-
-
-@pytest.mark.parametrize("order, want", [((0,), -1.16021), ((0, 3), -1.92349), ((3, 0), -2.25253)])
-def test_plackett_luce_golden_values(order: tuple[int, ...], want: float) -> None:
-    assert abs(float(PlackettLuce().log_prob(LOGITS, ELIGIBLE, sequence(*order))) - want) < 1e-5
-
-
-def sequences() -> list[tuple[int, ...]]:
-    return [order for length in (1, 2, 3) for order in permutations((0, 1, 3), length)]
-
-
-@pytest.mark.parametrize("stop", [-1.5, 0.0, 2.0])
-@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
-def test_all_sequences_of_plackett_luce_sum_to_one(stop: float, dtype: torch.dtype) -> None:
-    pick = PlackettLuce(stop=stop)
-    total = sum(float(pick.log_prob(LOGITS.to(dtype), ELIGIBLE, sequence(*order)).exp()) for order in sequences())
-    assert abs(total - 1) < 1e-6
-
-
-def test_plackett_luce_draws_what_its_log_probability_says() -> None:
-    num, pick = 40_000, PlackettLuce(stop=0.5)
-    choice = pick(LOGITS.expand(num, -1), ELIGIBLE.expand(num, -1), canvas_of(num, 3))
-    assert choice.order is not None
-    for order in sequences():
-        want = float(pick.log_prob(LOGITS, ELIGIBLE, sequence(*order)).exp())
-        ranks = sequence(*order).order
-        share = float((choice.order == ranks).all(1).double().mean())
-        assert abs(share - want) < 4.5 * (want * (1 - want) / num) ** 0.5, order
-
-
-def test_plackett_luce_has_finite_gradients_also_when_everything_is_chosen() -> None:
-    for order in sequences():
-        scores = LOGITS.clone().requires_grad_(True)
-        PlackettLuce().log_prob(scores, ELIGIBLE, sequence(*order)).sum().backward()
-        assert scores.grad is not None and scores.grad.isfinite().all() and scores.grad[0, 2] == 0
-    asleep = PlackettLuce().log_prob(LOGITS, ELIGIBLE & False, sequence())
-    assert asleep.tolist() == [0.0]
-
-
-def test_coins_fall_as_their_logits_say() -> None:
-    num = 40_000
-    chosen = Coin()(LOGITS.expand(num, -1), ELIGIBLE.expand(num, -1), canvas_of(num, 3)).chosen
-    p = LOGITS.sigmoid() * ELIGIBLE
-    assert ((chosen.double().mean(0) - p[0]).abs() <= 4.5 * (p[0] * (1 - p[0]) / num).sqrt()).all()
-
-
-def test_coins_of_logit_minus_two_need_48_8_forwards_for_256_columns() -> None:
-    """The published reference for a constant policy without a fallback, one block of 256."""
-    rows, canvas = 300, canvas_of(300, 256)
-    left = torch.ones(rows, 257, dtype=torch.bool)
-    left[:, 0] = False
-    forwards = torch.zeros(rows)
-    while left.any():
-        forwards += left.any(1)
-        left = left & ~Coin()(torch.full((rows, 257), -2.0), left, canvas).chosen
-        canvas = canvas.tick(10_000)
-    assert abs(float(forwards.mean()) - 48.8) < 2.5
 
 
 def test_a_noisy_top_n_is_n_draws_without_replacement() -> None:

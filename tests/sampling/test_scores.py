@@ -105,4 +105,4 @@ def test_only_scores_that_ignore_the_model_read_no_column(score: Score) -> None:
     canvas = blank()
     here, eligible = canvas.undecided, canvas.undecided & (canvas.column % 2 == 0)
     blind = isinstance(score, LeftToRight | Chance)
-    assert torch.equal(score.view(here, eligible), eligible & (not blind))
+    assert torch.equal(score.view(canvas, here, eligible), eligible & (not blind))

@@ -11,6 +11,7 @@ import pytest
 from tests.surface.tree import CODE, FLOORS, PACKAGE, parsed, part, write
 
 BESIDE = {
+    ("decoding", "policies"),  # a sampler's name may be that of a policy
     ("training", "evaluation"),  # validation while training decodes and scores
     ("training", "diagnostics"),  # and so does validation of a model made to be diagnosed
     ("diagnostics", "evaluation"),  # both report intervals
@@ -22,7 +23,7 @@ class Import(NamedTuple):
     source: str  # module that imports
     target: str  # module or package imported
     line: int
-    eager: bool  # runs when the source is imported, not when a function is called
+    eager: bool  # runs when the source is imported, not when a function is called or types are checked
 
 
 def modules(package: Path) -> dict[str, tuple[Path, ast.Module]]:
@@ -40,7 +41,8 @@ def imports(package: Path) -> Iterator[Import]:
     for name, (path, tree) in known.items():
         home = name if path.name == "__init__.py" else name.rpartition(".")[0]
         functions = [node for node in ast.walk(tree) if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)]
-        lazy = {id(node) for function in functions for node in ast.walk(function)}
+        typing = [node for node in tree.body if isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING"]
+        lazy = {id(node) for block in (*functions, *typing) for node in ast.walk(block)}
         for node in ast.walk(tree):
             targets = []
             if isinstance(node, ast.Import):
@@ -135,6 +137,7 @@ GOOD = {
     "same part": {"tasks/a.py": "from unveil.tasks.b import x", "tasks/b.py": ""},
     "validation": {"training/a.py": "from unveil.evaluation import evaluate"},
     "lazy surface": {"canvas.py": "", "__init__.py": "from .canvas import C\ndef f():\n    from .cli import main"},
+    "surface for type checkers": {"__init__.py": "if TYPE_CHECKING:\n    from .cli import main", "cli/__init__.py": ""},
 }
 
 

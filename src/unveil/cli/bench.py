@@ -11,8 +11,8 @@ from unveil.cli.show import busy, check_output, err, out, plain, spaced, table, 
 if TYPE_CHECKING:
     from rich.table import Table
 
+    from unveil.decoding.model import Model
     from unveil.evaluation.speed import Speed
-    from unveil.sampling.model import Model
 
 DEFAULTS = (
     "llada",

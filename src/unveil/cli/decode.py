@@ -13,7 +13,7 @@ from unveil.cli.show import check_output, err, out, plain
 
 if TYPE_CHECKING:
     from unveil.canvas import Canvas
-    from unveil.sampling.model import Model
+    from unveil.decoding.model import Model
     from unveil.sampling.sampler import Step
 
 
@@ -83,6 +83,9 @@ def decode(
                 cache (none, prefix, dual)
     eb_sampler  gamma, block, temperature
     remdm       steps, eta, temperature, top_p
+    policy      path or name, block, temperature, scale, alpha,
+                pick (coins_or_best, some_coins, coin, plackett_luce),
+                cache (none, prefix, dual)
     """
     texts = texts_of(prompts or [], infill)
     if infill is not None and new_tokens is not None:

@@ -14,7 +14,7 @@ from unveil.cli.load import load_model
 from unveil.cli.show import out, plain
 
 if TYPE_CHECKING:
-    from unveil.sampling.model import Model
+    from unveil.decoding.model import Model
     from unveil.tasks import Problem, Task
 
 MODEL, TASK = "lab-puzzles", "sums"

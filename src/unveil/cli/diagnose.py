@@ -16,11 +16,11 @@ from unveil.cli.show import bars, err, out, plain, table
 if TYPE_CHECKING:
     from rich.table import Table
 
+    from unveil.decoding.model import Model
     from unveil.diagnostics.cells import Cell, Record
     from unveil.diagnostics.probe import Probe
     from unveil.diagnostics.report import Report
     from unveil.diagnostics.rows import ChatTemplate
-    from unveil.sampling.model import Model
     from unveil.tasks.few_shot.shots import FewShot
     from unveil.tasks.few_shot.suite import RuleTask
 

@@ -14,8 +14,8 @@ from unveil.cli.show import bars, check_output, err, out, plain, spaced, table, 
 if TYPE_CHECKING:
     from rich.table import Table
 
+    from unveil.decoding.model import Model
     from unveil.evaluation.evaluate import Result
-    from unveil.sampling.model import Model
     from unveil.tasks import Problem, Task
 
 DEFAULT_LIMIT = 200  # problems, where no file is given
@@ -110,7 +110,7 @@ def problems_of(task: "Task", data: Path | None, limit: int | None, seed: int) -
 
 def check_fit(specs: Sequence[str], task: "Task") -> None:
     """ValueError if any sampler is unknown or does not fit the task's number of masks."""
-    from unveil.sampling.spec import parse_sampler
+    from unveil.decoding.spec import parse_sampler
 
     check_samplers(list(specs))
     for spec in specs:

@@ -3,7 +3,7 @@
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from unveil.sampling.model import Model
+    from unveil.decoding.model import Model
 
 SMALL = 50_000_000  # parameters up to which one thread is fastest: sharing the work costs more than it saves
 
@@ -20,7 +20,7 @@ def load_model(
     import torch
 
     from unveil.cli.show import busy
-    from unveil.sampling.model import Model
+    from unveil.decoding.model import Model
 
     try:
         with busy(f"loading {name}"):
@@ -37,7 +37,7 @@ def load_model(
 
 def check_samplers(specs: list[str]) -> None:
     """ValueError for an unknown sampler, key or value, before a large model is loaded."""
-    from unveil.sampling.spec import split_spec
+    from unveil.decoding.spec import split_spec
 
     for spec in specs:
         split_spec(spec)

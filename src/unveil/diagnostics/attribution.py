@@ -9,11 +9,11 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from unveil.decoding.model import Model
 from unveil.diagnostics.readings import answered, canvas_of
 from unveil.diagnostics.rows import Row
 from unveil.models.denoiser import Prediction, Want
 from unveil.models.transformer import Transformer
-from unveil.sampling.model import Model
 
 LAST = 50  # columns before the answer that count as near (Piskorz et al. 2025, table 1)
 

@@ -7,8 +7,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol, runtime_checkable
 
+from unveil.decoding.model import Model
 from unveil.diagnostics.rows import Row
-from unveil.sampling.model import Model
 from unveil.tasks.few_shot.shots import Arrangement
 
 

@@ -10,11 +10,11 @@ from jaxtyping import Bool
 from torch import Tensor
 
 from unveil.canvas import Canvas
+from unveil.decoding.model import Model
 from unveil.diagnostics.rows import Row
 from unveil.models.attention import BlockCausal, Causal, Rule
 from unveil.models.denoiser import Prediction, Want
 from unveil.models.transformer import Transformer
-from unveil.sampling.model import Model
 from unveil.sampling.recipes import llada
 
 

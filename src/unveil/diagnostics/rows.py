@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import NamedTuple
 
-from unveil.sampling.model import Model
+from unveil.decoding.model import Model
 from unveil.tasks.few_shot.shots import Arrangement, FewShot, Piece, Shot, Shots, arrange
 
 ChatTemplate = Callable[[list[dict[str, str]], bool], str]  # see unveil.models.chat.chat_template

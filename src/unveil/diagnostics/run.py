@@ -9,11 +9,11 @@ from itertools import product
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
+from unveil.decoding.model import Model
 from unveil.diagnostics.cells import Cell, Reading, Record
 from unveil.diagnostics.rows import ChatTemplate, Encode, Row, row
 from unveil.files import append_line, read_jsonl
 from unveil.models.attention import Bidirectional
-from unveil.sampling.model import Model
 from unveil.tasks.few_shot.shots import FewShot
 
 WINDOW = 32  # questions whose rows, of all cells, are in memory together

@@ -10,11 +10,11 @@ from typing import Any
 
 import torch
 
+from unveil.decoding.model import Model
+from unveil.decoding.spec import parse_sampler
 from unveil.evaluation.statistics import wilson
 from unveil.files import append_line, read_jsonl
-from unveil.sampling.model import Model
 from unveil.sampling.sampler import Sampler, Select
-from unveil.sampling.spec import parse_sampler
 from unveil.tasks.task import Problem, Task
 
 

@@ -10,10 +10,10 @@ import torch
 from torch import Tensor
 
 from unveil.canvas import Canvas
+from unveil.decoding.model import Model
+from unveil.decoding.spec import parse_sampler
 from unveil.models.denoiser import Cache, Denoiser, Prediction, Want
-from unveil.sampling.model import Model
 from unveil.sampling.queue import steps_queue
-from unveil.sampling.spec import parse_sampler
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -7,11 +7,9 @@ from dataclasses import dataclass, field
 from typing import NamedTuple
 
 import torch
-import torch.nn.functional as F
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from unveil import noise
 from unveil.canvas import Canvas
 from unveil.schedule import Linear, Schedule, times
 
@@ -200,59 +198,3 @@ class Closing(Opening):
         """Possibly none; none in the last step."""
         chance = self.chances()[1].to(scores.device)[canvas.step.clamp_max(self.steps - 1)]
         return Choice(eligible & (scores < chance[:, None]))
-
-
-@dataclass(frozen=True, kw_only=True)
-class Coin(Pick):
-    """Independent coins; the scores are their logits (the Bernoulli policy of Jazbec et al. 2025)."""
-
-    salt: int = 3
-
-    def __call__(self, scores: Float[Tensor, "B L"], eligible: Bool[Tensor, "B L"], canvas: Canvas) -> Choice:
-        """Possibly none."""
-        return Choice(eligible & (canvas.uniform(self.salt) < scores.sigmoid()))
-
-    def log_prob(
-        self, scores: Float[Tensor, "B L"], eligible: Bool[Tensor, "B L"], choice: Choice
-    ) -> Float[Tensor, " B"]:
-        """Sum of log-sigmoids over the eligible columns."""
-        loss = F.binary_cross_entropy_with_logits(scores, choice.chosen.to(scores), reduction="none")
-        return -loss.masked_fill(~eligible, 0.0).sum(1)
-
-
-@dataclass(frozen=True, kw_only=True)
-class PlackettLuce(Pick):
-    """A first column from softmax(scores), then more without replacement until STOP, whose score is `stop`.
-
-    Dynamic Plackett-Luce sampling of Jazbec et al. 2025 (arXiv 2512.09106, appendix E): never an empty step.
-    """
-
-    stop: float = 0.0
-    salt: int = 5
-
-    def __call__(self, scores: Float[Tensor, "B L"], eligible: Bool[Tensor, "B L"], canvas: Canvas) -> Choice:
-        """At least one, in the order drawn."""
-        scores = scores.masked_fill(~eligible, NEVER)
-        first = canvas.column == (scores + noise.gumbel(canvas.uniform(self.salt))).argmax(1, keepdim=True)
-        # New noise for the rest: given the first, the old numbers are no longer free.
-        keys = scores + noise.gumbel(canvas.uniform(self.salt + 1))
-        ends = torch.full_like(canvas.seed, -1)
-        end = self.stop + noise.gumbel(noise.uniform(canvas.seed, canvas.nfe, self.salt + 1, ends))
-        chosen = eligible & (first | (keys > end[:, None]))
-        rank = keys.masked_fill(first, float("inf")).argsort(dim=1, descending=True, stable=True).argsort(dim=1)
-        return Choice(chosen, rank.masked_fill(~chosen, -1))
-
-    def log_prob(
-        self, scores: Float[Tensor, "B L"], eligible: Bool[Tensor, "B L"], choice: Choice
-    ) -> Float[Tensor, " B"]:
-        """The log-probability of the ordered sequence, STOP included; 0 for rows without eligible columns."""
-        assert choice.order is not None
-        chosen, low = choice.chosen, torch.finfo(scores.dtype).min / 4  # finite: -inf would make gradients NaN
-        rest = scores.masked_fill(~eligible | chosen, low).logsumexp(1, keepdim=True)
-        places = choice.order.masked_fill(~chosen, scores.shape[1]).argsort(dim=1, stable=True)
-        drawn = scores.masked_fill(~chosen, low).gather(1, places)
-        left = torch.logaddexp(drawn.flip(1).logcumsumexp(1).flip(1), rest)
-        stop = torch.full_like(rest, self.stop)
-        left = torch.cat([left[:, :1], torch.logaddexp(left[:, 1:], stop)], 1)
-        terms = (drawn - left).masked_fill(~chosen.gather(1, places), 0.0).sum(1)
-        return (terms + (stop - torch.logaddexp(stop, rest))[:, 0]) * eligible.any(1)

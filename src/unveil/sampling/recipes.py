@@ -3,12 +3,16 @@
 `steps` is the total over all blocks, as in the published codes; `block=None` is one block of everything.
 """
 
+from collections.abc import Mapping
+
 from unveil.sampling.blocks import Blocks
 from unveil.sampling.picks import Closing, EntropyBound, Factor, Opening, Pick, Quota, Scheduled, Threshold
 from unveil.sampling.propose import Propose
 from unveil.sampling.refresh import DualCache, NoCache, PrefixCache, Refresh
 from unveil.sampling.sampler import Sampler, Select
 from unveil.sampling.scores import Certainty, Chance, Confidence, EndsLast, Margin, Noisy, Score
+
+PLANS: dict[str, Refresh] = {"none": NoCache(), "prefix": PrefixCache(), "dual": DualCache()}
 
 
 def llada(
@@ -26,7 +30,7 @@ def llada(
     `forbid_eos` and `ends_last` are its `logits_eos_inf` and `confidence_eos_eot_inf`.
     """
     scores: dict[str, Score] = {"low_confidence": Confidence(), "random": Chance()}
-    score = scores[_among("remasking", remasking, scores)]
+    score = scores[among("remasking", remasking, scores)]
     return Sampler(
         blocks=Blocks(size=block),
         propose=Propose(temperature=temperature, forbid_eos=forbid_eos),
@@ -53,7 +57,7 @@ def dream(
     whole = _steps(new_tokens, None, None)
     pick: Pick = Scheduled(steps=whole if steps is None else steps, end=eps)  # a forward may open nothing
     scores: dict[str, Score] = {"maskgit_plus": Confidence(), "topk_margin": Margin(), "entropy": Certainty()}
-    score = scores[_among("alg", alg, scores)]
+    score = scores[among("alg", alg, scores)]
     return Sampler(
         propose=Propose(temperature=temperature, top_p=top_p, top_k=top_k, tempered=True),
         unmask=Select(score=Noisy(score=score, temperature=alg_temp) if alg_temp else score, pick=pick),
@@ -78,7 +82,6 @@ def fast_dllm(
     given = [name for name, value in rules.items() if value is not None]
     if len(given) > 1:
         raise ValueError(f"{' and '.join(given)} exclude each other: give one of threshold, factor, steps")
-    plans: dict[str, Refresh] = {"none": NoCache(), "prefix": PrefixCache(), "dual": DualCache()}
     pick: Pick = Threshold(bar=0.9 if threshold is None else threshold)
     if factor is not None:
         pick = Factor(factor=factor)
@@ -86,15 +89,13 @@ def fast_dllm(
         pick = _quota(new_tokens, steps, block)
     return Sampler(
         blocks=Blocks(size=block),
-        refresh=plans[_among("cache", cache, plans)],
+        refresh=PLANS[among("cache", cache, PLANS)],
         propose=Propose(temperature=temperature),
         unmask=Select(pick=pick),
     )
 
 
-def eb_sampler(
-    new_tokens: int, *, gamma: float = 0.1, block: int | None = None, temperature: float = 0.0
-) -> Sampler:
+def eb_sampler(new_tokens: int, *, gamma: float = 0.1, block: int | None = None, temperature: float = 0.0) -> Sampler:
     """EB-sampler (Ben-Hamu et al. 2025, arXiv 2505.24857): as many tokens as an entropy budget of gamma nats allows."""
     return Sampler(
         blocks=Blocks(size=block),
@@ -125,8 +126,8 @@ def remdm(
 RECIPES = {recipe.__name__: recipe for recipe in (llada, dream, fast_dllm, eb_sampler, remdm)}
 
 
-def _among(name: str, value: str, legal: object) -> str:
-    assert isinstance(legal, dict)
+def among(name: str, value: str, legal: Mapping[str, object]) -> str:
+    """The value of a setting. ValueError where it is not one of the legal names."""
     if value not in legal:
         raise ValueError(f"{name}={value!r} is unknown: choose one of {', '.join(legal)}")
     return value

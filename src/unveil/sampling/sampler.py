@@ -36,7 +36,7 @@ class Selector(Protocol):
         """Add what it needs to what the denoiser computes."""
         ...
 
-    def view(self, here: Tensor, eligible: Tensor) -> Tensor:
+    def view(self, canvas: Canvas, here: Tensor, eligible: Tensor) -> Tensor:
         """The columns whose prediction it reads."""
         ...
 
@@ -56,9 +56,9 @@ class Select:
         """What the score needs."""
         return self.score.require(want)
 
-    def view(self, here: Bool[Tensor, "B L"], eligible: Bool[Tensor, "B L"]) -> Bool[Tensor, "B L"]:
+    def view(self, canvas: Canvas, here: Bool[Tensor, "B L"], eligible: Bool[Tensor, "B L"]) -> Bool[Tensor, "B L"]:
         """What the score sees."""
-        return self.score.view(here, eligible)
+        return self.score.view(canvas, here, eligible)
 
     def __call__(self, proposal: Proposal, canvas: Canvas, eligible: Bool[Tensor, "B L"]) -> Selection:
         """Score and pick."""
@@ -75,7 +75,7 @@ class Never:
         """Nothing."""
         return want
 
-    def view(self, here: Bool[Tensor, "B L"], eligible: Bool[Tensor, "B L"]) -> Bool[Tensor, "B L"]:
+    def view(self, canvas: Canvas, here: Bool[Tensor, "B L"], eligible: Bool[Tensor, "B L"]) -> Bool[Tensor, "B L"]:
         """Nothing."""
         return torch.zeros_like(eligible)
 
@@ -118,8 +118,8 @@ class Sampler:
 
     def read(self, canvas: Canvas, here: Tensor, masked: Tensor, chosen: Tensor) -> Bool[Tensor, "B L"]:
         """The columns whose prediction any part needs."""
-        columns = masked | self.unmask.view(here, masked)
-        columns = columns | self.revise.view(here, chosen) | self.remask.view(here, chosen)
+        columns = masked | self.unmask.view(canvas, here, masked)
+        columns = columns | self.revise.view(canvas, here, chosen) | self.remask.view(canvas, here, chosen)
         return columns | self.evolve.view(canvas, here)
 
     def step(self, denoiser: Denoiser, canvas: Canvas, cache: Cache | None) -> Step:

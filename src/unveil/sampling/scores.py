@@ -20,7 +20,7 @@ class Score:
         """Add what this score needs to what the denoiser computes."""
         return want
 
-    def view(self, here: Bool[Tensor, "B L"], eligible: Bool[Tensor, "B L"]) -> Bool[Tensor, "B L"]:
+    def view(self, canvas: Canvas, here: Bool[Tensor, "B L"], eligible: Bool[Tensor, "B L"]) -> Bool[Tensor, "B L"]:
         """The columns whose prediction this score reads: those it may choose from."""
         return eligible
 
@@ -70,7 +70,7 @@ class Certainty(Score):
 class Blind(Score):
     """A score that reads nothing of the model."""
 
-    def view(self, here: Bool[Tensor, "B L"], eligible: Bool[Tensor, "B L"]) -> Bool[Tensor, "B L"]:
+    def view(self, canvas: Canvas, here: Bool[Tensor, "B L"], eligible: Bool[Tensor, "B L"]) -> Bool[Tensor, "B L"]:
         """No column."""
         return torch.zeros_like(eligible)
 
@@ -132,9 +132,9 @@ class Noisy(Score):
         """What the inner score needs."""
         return self.score.require(want)
 
-    def view(self, here: Bool[Tensor, "B L"], eligible: Bool[Tensor, "B L"]) -> Bool[Tensor, "B L"]:
+    def view(self, canvas: Canvas, here: Bool[Tensor, "B L"], eligible: Bool[Tensor, "B L"]) -> Bool[Tensor, "B L"]:
         """What the inner score sees."""
-        return self.score.view(here, eligible)
+        return self.score.view(canvas, here, eligible)
 
     def __call__(self, proposal: Proposal, canvas: Canvas) -> Float[Tensor, "B L"]:
         """score / t + g."""
@@ -151,9 +151,9 @@ class EndsLast(Score):
         """What the inner score needs."""
         return self.score.require(want)
 
-    def view(self, here: Bool[Tensor, "B L"], eligible: Bool[Tensor, "B L"]) -> Bool[Tensor, "B L"]:
+    def view(self, canvas: Canvas, here: Bool[Tensor, "B L"], eligible: Bool[Tensor, "B L"]) -> Bool[Tensor, "B L"]:
         """What the inner score sees, and the tokens themselves."""
-        return self.score.view(here, eligible) | eligible
+        return self.score.view(canvas, here, eligible) | eligible
 
     def __call__(self, proposal: Proposal, canvas: Canvas) -> Float[Tensor, "B L"]:
         """The score, or score - 1e6."""

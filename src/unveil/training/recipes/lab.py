@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils.rnn import pad_sequence
 
+from unveil.decoding.model import Model
 from unveil.evaluation.evaluate import evaluate
 from unveil.files import write_json
 from unveil.models.checkpoint import load_checkpoint, save_checkpoint
@@ -15,7 +16,6 @@ from unveil.models.llada import LLADA
 from unveil.models.locate import locate
 from unveil.models.tokenizer import FileTokenizer
 from unveil.models.transformer import Architecture, Transformer, initialise
-from unveil.sampling.model import Model
 from unveil.tasks.task import Task
 
 SPECIAL = ("[EOS]", "[MASK]")

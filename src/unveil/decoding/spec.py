@@ -4,26 +4,29 @@ import inspect
 from collections.abc import Callable
 from typing import Any, get_args
 
+from unveil.policies.recipe import policy
 from unveil.sampling.recipes import RECIPES
 from unveil.sampling.sampler import Sampler
 from unveil.specs import read_spec
+
+SAMPLERS: dict[str, Callable[..., Sampler]] = {**RECIPES, "policy": policy}
 
 
 def parse_sampler(text: str, new_tokens: int) -> Sampler:
     """The sampler that `NAME:key=value,...` names, for so many new tokens.
 
     Raises ValueError for an unknown name or key (with the nearest known one), for values of the wrong type, and for
-    settings that the recipe refuses.
+    settings that the recipe refuses (a policy that does not load, for example).
     """
     name, settings = split_spec(text)
-    return RECIPES[name](new_tokens, **settings)
+    return SAMPLERS[name](new_tokens, **settings)
 
 
 def split_spec(text: str) -> tuple[str, dict[str, Any]]:
     """The recipe's name and its settings, checked against its signature but not built."""
     name, colon, rest = text.partition(":")
-    name, texts = read_spec("sampler", name.replace("-", "_") + colon + rest, RECIPES, recipe_settings)
-    legal = recipe_settings(RECIPES[name])
+    name, texts = read_spec("sampler", name.replace("-", "_") + colon + rest, SAMPLERS, recipe_settings)
+    legal = recipe_settings(SAMPLERS[name])
     return name, {key: _convert(key, value, legal[key].annotation) for key, value in texts.items()}
 
 

@@ -10,6 +10,7 @@ from typing import NamedTuple
 import torch
 
 from unveil.canvas import Canvas
+from unveil.decoding.spec import parse_sampler
 from unveil.models.checkpoint import load_checkpoint, read_json
 from unveil.models.denoiser import Denoiser
 from unveil.models.guidance import Guided
@@ -18,7 +19,6 @@ from unveil.models.tokenizer import Codec, FileTokenizer
 from unveil.models.transformer import Transformer
 from unveil.sampling.queue import steps_queue
 from unveil.sampling.sampler import Sampler, Step
-from unveil.sampling.spec import parse_sampler
 
 HOLE = re.compile(r"\[MASK(?::(\d+))?\]")
 

@@ -10,11 +10,11 @@ import torch
 
 from tests.toy import toy
 from unveil.canvas import GIVEN, MASK
+from unveil.decoding.model import Model
 from unveil.models.checkpoint import save_checkpoint
 from unveil.models.llada import LLADA
 from unveil.models.tokenizer import FileTokenizer
 from unveil.sampling import recipes
-from unveil.sampling.model import Model
 
 ALPHABET = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUV"  # 48 characters, then [EOS] 48 and [MASK] 49
 PROMPTS = ["abc", "hello", "M", "xyzzy", "fo"]

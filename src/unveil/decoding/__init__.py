@@ -1,0 +1,1 @@
+"""Floor 3: text in, text out; samplers by name."""

@@ -1,0 +1,46 @@
+"""A learned policy as a sampler by name: `policy:path=FOLDER,block=32,cache=prefix`."""
+
+from unveil.policies.learned import Learned
+from unveil.policies.store import load_policy, locate_policy
+from unveil.sampling.blocks import Blocks
+from unveil.sampling.picks import Pick
+from unveil.sampling.random_picks import Coin, CoinsOrBest, PlackettLuce, SomeCoins
+from unveil.sampling.recipes import PLANS, among
+from unveil.sampling.sampler import Sampler, Select
+
+PICKS: dict[str, Pick] = {
+    "coins_or_best": CoinsOrBest(),
+    "some_coins": SomeCoins(),
+    "coin": Coin(),
+    "plackett_luce": PlackettLuce(),
+}
+
+
+def policy(
+    new_tokens: int,
+    *,
+    path: str | None = None,
+    name: str | None = None,
+    block: int | None = None,
+    temperature: float = 1.0,
+    scale: float = 1.0,
+    alpha: float | None = None,
+    pick: str = "coins_or_best",
+    cache: str = "none",
+) -> Sampler:
+    """Learned unmasking (Jazbec et al. 2025, arXiv 2512.09106): a folder, or the name of a policy that is shipped.
+
+    `temperature` is the policy's (the paper: 0.5 in blocks of 32, else 1); tokens are the most probable ones. `scale`
+    multiplies its rates. A policy that was trained with `alpha` needs one: larger is faster.
+    """
+    net = load_policy(locate_policy(path=path, name=name))
+    blocks = Blocks(size=block)
+    sees = blocks if net.settings.view == "block" else Blocks()
+    return Sampler(
+        blocks=blocks,
+        refresh=PLANS[among("cache", cache, PLANS)],
+        unmask=Select(
+            score=Learned(net=net, blocks=sees, temperature=temperature, scale=scale, alpha=alpha),
+            pick=PICKS[among("pick", pick, PICKS)],
+        ),
+    )
