@@ -23,6 +23,10 @@ SURFACE: dict[str, list[str]] = {
         "model", "--batch", "--data", "--device", "--dtype", "--guidance", "--json", "--limit", "--revision",
         "--sampler", "--seed", "--task", "--threads",
     ],
+    "frontier": [
+        "model", "--batch", "--blocks", "--budget", "--data", "--device", "--dtype", "--guidance", "--limit", "--out",
+        "--range", "--revision", "--sampler", "--seed", "--task", "--threads", "--tune", "--tune-limit", "--tune-seed",
+    ],
     "models": [],
     "train": [],
     "train lab-puzzles": ["--out", "--resume", "--set", "--threads"],

@@ -4,7 +4,7 @@ from typing import Annotated
 
 import typer
 
-from unveil.cli import bench, decode, demo, diagnose, evaluate, models, train, verify
+from unveil.cli import bench, decode, demo, diagnose, evaluate, frontier, models, train, verify
 from unveil.cli.errors import Verbs
 
 app = typer.Typer(
@@ -17,6 +17,7 @@ app = typer.Typer(
 )
 app.command("decode")(decode.decode)
 app.command("evaluate")(evaluate.evaluate)
+app.command("frontier")(frontier.frontier)
 app.command("diagnose")(diagnose.diagnose)
 app.command("verify")(verify.verify)
 app.command("bench")(bench.bench)
