@@ -11,6 +11,8 @@ from tests.cli.program import Outcome, run, words_of
 from unveil.cli.frontier import item_name
 from unveil.evaluation import evaluate as evaluation
 from unveil.evaluation import frontier as numbers
+from unveil.policies.confidence import ConfidencePolicy, ConfidenceSettings
+from unveil.policies.store import save_policy
 from unveil.tasks import Sudoku
 from unveil.tasks import task as task_of
 
@@ -217,17 +219,11 @@ def test_items_of_another_evaluation_are_refused(tmp_path: Path) -> None:
 
 
 def test_a_changed_policy_has_items_of_its_own(tmp_path: Path) -> None:
-    policy = tmp_path / "policy"
-    policy.mkdir()
-    (policy / "weights").write_text("1")
-    spec = f"policy:path={policy},alpha=1"
-    before = item_name(spec)
-    assert item_name(spec) == before and item_name(spec + "0") != before and "/" not in before
-    (policy / "weights").write_text("2")
-    assert item_name(spec) != before
-    single = item_name(f"policy:path={policy / 'weights'}")
-    (policy / "weights").write_text("3")
-    assert item_name(f"policy:path={policy / 'weights'}") != single
+    spec, names = f"policy:path={tmp_path}", []
+    for rate in (0.1, 0.2, 0.1):
+        save_policy(ConfidencePolicy(ConfidenceSettings(rate=rate)), tmp_path)
+        names.append(item_name(spec))
+    assert names[0] == names[2] != names[1] and "/" not in names[0] and item_name(f"{spec},scale=2") != names[2]
     assert len(item_name("llada:block=" + "1" * 500)) < 100  # a name any file system takes
 
 

@@ -1,10 +1,11 @@
 """Samplers by name."""
 
+import re
 from pathlib import Path
 
 import pytest
 
-from unveil.decoding.spec import parse_sampler, split_spec
+from unveil.decoding.spec import mark, parse_sampler, split_spec
 from unveil.policies.confidence import ConfidencePolicy, ConfidenceSettings
 from unveil.policies.learned import Learned
 from unveil.policies.store import save_policy
@@ -117,3 +118,17 @@ def test_what_is_wrong_with_a_policy_is_explained(tmp_path: Path, text: str, mes
 
 def test_settings_are_read_without_loading_the_policy() -> None:
     assert split_spec("policy:path=no/where,scale=0.5") == ("policy", {"path": "no/where", "scale": 0.5})
+
+
+def test_a_mark_follows_the_contents_of_a_policy(tmp_path: Path) -> None:
+    """Else the items of a policy that was trained on would be taken for those of the new one."""
+    assert mark("llada:steps=4") == "llada:steps=4"
+    spec = f"policy:path={tmp_path},scale=2"
+    marks = []
+    for rate in (0.1, 0.2, 0.1):
+        save_policy(ConfidencePolicy(ConfidenceSettings(rate=rate)), tmp_path)
+        marks.append(mark(spec))
+    assert marks[0] == marks[2] != marks[1] and all(text.startswith(f"{spec} ") for text in marks)
+    (tmp_path / "policy.json").unlink()
+    with pytest.raises(ValueError, match=re.escape(f"{tmp_path} has no policy.json")):
+        mark(spec)

@@ -171,6 +171,7 @@ def one_of_two(rank: int, folder: str) -> None:
         for (name, whole), part in zip(alone.named_parameters(), spread.parameters(), strict=True):
             found = part.full_tensor() if hasattr(part, "full_tensor") else part
             assert torch.allclose(found, whole, rtol=1e-9, atol=1e-11), (wrap.__name__, name)
+    dist.barrier()  # a process that leaves early aborts the other
     dist.destroy_process_group()
 
 

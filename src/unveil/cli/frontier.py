@@ -230,14 +230,11 @@ def _digest(text: str) -> str:
 
 
 def item_name(spec: str) -> str:
-    """The file of a sampler's items; another one where the files that `path=` names have changed."""
-    about = [spec]
-    for item in spec.partition(":")[2].split(","):
-        key, _, place = item.partition("=")
-        files = [Path(place), *sorted(Path(place).rglob("*"))] if key == "path" else []
-        about += [hashlib.sha256(file.read_bytes()).hexdigest() for file in files if file.is_file()]
+    """The file of a sampler's items; another one where the policy that it names has changed."""
+    from unveil.decoding.spec import mark
+
     readable = re.sub(r"[^\w.=]+", "-", spec)[:80]
-    return f"{readable}-{_digest(json.dumps(about))}.jsonl"
+    return f"{readable}-{_digest(mark(spec))}.jsonl"
 
 
 def _measured(result: Mapping[str, Any], items: Path) -> "Measured":

@@ -5,6 +5,7 @@ from collections.abc import Callable
 from typing import Any, get_args
 
 from unveil.policies.recipe import policy
+from unveil.policies.store import locate_policy, policy_mark
 from unveil.sampling.recipes import RECIPES
 from unveil.sampling.sampler import Sampler
 from unveil.specs import read_spec
@@ -28,6 +29,18 @@ def split_spec(text: str) -> tuple[str, dict[str, Any]]:
     name, texts = read_spec("sampler", name.replace("-", "_") + colon + rest, SAMPLERS, recipe_settings)
     legal = recipe_settings(SAMPLERS[name])
     return name, {key: _convert(key, value, legal[key].annotation) for key, value in texts.items()}
+
+
+def mark(text: str) -> str:
+    """What a sampler's results belong to: its spec, and the contents of the policy that it names.
+
+    ValueError as `split_spec`, and for a policy that is not there.
+    """
+    name, settings = split_spec(text)
+    if name != "policy":
+        return text
+    folder = locate_policy(path=settings.get("path"), name=settings.get("name"))
+    return f"{text} {policy_mark(folder)}"
 
 
 def recipe_settings(recipe: Callable[..., Sampler]) -> dict[str, inspect.Parameter]:

@@ -11,7 +11,7 @@ from typing import Any
 import torch
 
 from unveil.decoding.model import Model
-from unveil.decoding.spec import parse_sampler
+from unveil.decoding.spec import mark, parse_sampler
 from unveil.evaluation.statistics import wilson
 from unveil.files import append_line, read_jsonl
 from unveil.sampling.sampler import Sampler, Select
@@ -153,7 +153,7 @@ def _run_id(
 ) -> str:
     """What makes two evaluations the same; the batch does not: a row never depends on it."""
     weight = model.denoiser.embed.weight
-    about = [model.revision, str(weight.dtype), repr(task), [p.prompt for p in problems], spec, seed, guidance]
+    about = [model.revision, str(weight.dtype), repr(task), [p.prompt for p in problems], mark(spec), seed, guidance]
     return hashlib.sha256(json.dumps(about).encode()).hexdigest()[:12]
 
 

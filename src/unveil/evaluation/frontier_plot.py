@@ -10,7 +10,7 @@ from unveil.files import replacing
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-GRID = ("steps", "threshold", "factor", "gamma", "eta")  # settings that move a sampler along its line
+GRID = ("steps", "threshold", "factor", "gamma", "eta", "scale", "alpha")  # settings that move a sampler along its line
 COLOURS = ("#4477aa", "#ee6677", "#228833", "#ccbb44", "#aa3377", "#66ccee", "#bbbbbb")  # Tol's bright scheme
 MARKERS = "osD^vPX*"
 TICKS = (1, 2, 3, 5, 7, 10, 20, 30, 50, 100, 200, 500, 1000)

@@ -1,5 +1,6 @@
 """Policies on disk: a folder with policy.json (the settings) and policy.safetensors (the weights)."""
 
+import hashlib
 from dataclasses import asdict, fields
 from os import PathLike
 from pathlib import Path
@@ -28,19 +29,21 @@ def save_policy(net: ConfidencePolicy, folder: str | PathLike[str]) -> None:
     write_json(folder / "policy.json", {"policy": KIND, **asdict(net.settings)})
 
 
+def policy_mark(folder: str | PathLike[str]) -> str:
+    """Twelve hexadecimal digits of what is in a policy's files. ValueError if one is missing."""
+    return hashlib.sha256(b"".join(path.read_bytes() for path in _files(Path(folder)))).hexdigest()[:12]
+
+
 def load_policy(folder: str | PathLike[str]) -> ConfidencePolicy:
     """Read what `save_policy` wrote, onto the CPU, in the dtype it was saved in.
 
     Raises ValueError for a folder that lacks a file, settings that are not those of a policy, and weights that do not
     fit them, are damaged or are not finite.
     """
-    folder = Path(folder)
-    for name in ("policy.json", "policy.safetensors"):
-        if not (folder / name).is_file():
-            raise ValueError(f"{folder} has no {name}: give a folder that a policy was saved in")
-    settings = _settings(folder / "policy.json")
+    about, tensors = _files(Path(folder))
+    settings = _settings(about)
     net = ConfidencePolicy(settings)
-    weights = _weights(folder / "policy.safetensors", net)
+    weights = _weights(tensors, net)
     net.to(weights["output.weight"].dtype).load_state_dict(weights)  # copied: in aligned memory, as it was trained
     return net.requires_grad_(False).eval()
 
@@ -63,6 +66,14 @@ def locate_policy(*, path: str | None, name: str | None) -> Path:
         known = nearest(name, shipped) if shipped else "no policy is shipped yet, give path=FOLDER of a saved one"
         raise ValueError(f"no shipped policy {name!r}: {known}")
     return shipped[name]
+
+
+def _files(folder: Path) -> tuple[Path, Path]:
+    """Settings and weights. ValueError if one is missing."""
+    for name in ("policy.json", "policy.safetensors"):
+        if not (folder / name).is_file():
+            raise ValueError(f"{folder} has no {name}: give a folder that a policy was saved in")
+    return folder / "policy.json", folder / "policy.safetensors"
 
 
 def _settings(path: Path) -> ConfidenceSettings:
