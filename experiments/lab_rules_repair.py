@@ -72,7 +72,7 @@ def main() -> None:
         model = args.model if arm == "none" else str(trained(args.model, data, ARMS[arm], folder))
         found[arm] = asked(model, folder, (args.limit, args.few))
         print(f"{arm}: {nats(model):.4f} nats a masked token of held-out rows", flush=True)
-    if set(found) >= {"none", *ARMS}:
+    if "none" in found and {arm.rsplit("-", 1)[0] for arm in found} >= {*LOSSES}:
         report(found, args.out)
 
 
@@ -120,7 +120,9 @@ def nats(model: str) -> float:
 
 def report(found: Mapping[str, Sequence[Record]], out: Path) -> None:
     """Tables and picture. Seeds of a loss are one: each question counts with its mean over them."""
-    arms = {"none": ["none"]} | {name: [arm for arm in ARMS if arm.rsplit("-", 1)[0] == name] for name in _losses()}
+    arms = {"none": ["none"]}
+    for arm in [arm for arm in found if arm != "none"]:
+        arms.setdefault(arm.rsplit("-", 1)[0], []).append(arm)
     masks, degradation = probes()
     ways = {"one forward": masks.points()} | {
         name: points for name, points in by_series(degradation.points()).items() if name in WAYS[1:]
@@ -129,7 +131,7 @@ def report(found: Mapping[str, Sequence[Record]], out: Path) -> None:
     for way, points in ways.items():
         before = values(points, [found["none"]])
         numbers.append(of_values(f"none, {way}: cost", "", cost(len(points)), before, "points"))
-        for name in _losses():
+        for name in [name for name in arms if name != "none"]:
             later = values(points, [found[arm] for arm in arms[name]])
             both = [np.hstack(pair) for pair in zip(before, later, strict=True)]
             numbers += [
@@ -142,10 +144,6 @@ def report(found: Mapping[str, Sequence[Record]], out: Path) -> None:
         print(f"| {number.name} | {' | '.join(number.shown)} |")
     write_json(out / "repair.json", [number.to_json() for number in numbers])
     picture({name: [found[arm] for arm in arms[name]] for name in ("none", *LOSSES)}, out / "repair.png")
-
-
-def _losses() -> list[str]:
-    return list(dict.fromkeys(arm.rsplit("-", 1)[0] for arm in ARMS))
 
 
 def values(points: Sequence[Point], runs: Sequence[Sequence[Record]]) -> list[np.ndarray]:
