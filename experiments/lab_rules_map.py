@@ -2,20 +2,18 @@
 
     python experiments/lab_rules_map.py --out runs/map [--only dense] [--limit 25]
 
-A folder a setting: what `unveil train lab-rules` writes, and `items.jsonl`. All but one go on from the same short
-rows, the primer. Prints a markdown table: right answers with
-2 to 200 masks (one forward, 10 + 40 examples, mixed, test questions), what 200 masks cost with its 95 % interval
-(bootstrap over tasks and questions), and the validation's course. Nothing is chosen by these test questions; of a run,
-the weights are kept that were best at 2 masks on validation questions. What is done is not done again.
+A folder a setting: what `unveil train lab-rules` writes, and `items.jsonl`. Each goes on from the same short rows, the
+primer of its size. Prints a markdown table: right answers with 2 to 200 masks (one forward, 10 + 40 examples, mixed,
+test questions, examples drawn once a task), what the most masks cost with its 95 % interval (bootstrap over tasks and
+questions), and the validation's course by step. Nothing is chosen by these test questions; of a run, the weights are
+kept that were best at 2 masks on validation questions. What is done is not done again.
 """
 
 import argparse
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 import torch
-from torch import nn
 
 import unveil
 from unveil.cli.settings import with_settings
@@ -26,7 +24,6 @@ from unveil.tasks.few_shot.suite import suite
 from unveil.training.recipes import LabRules
 from unveil.training.trainer import run
 
-GRID = (2, 5, 10, 20, 50, 100, 150, 200)
 PRIMER = "short=1 growing=1 steps=700 validate_every=700"
 REST = "short=0 growing=0.5 steps=400 validate_every=50"
 SETTINGS: Mapping[str, str] = {  # what differs from REST, which goes on from the primer of that size
@@ -46,26 +43,12 @@ SETTINGS: Mapping[str, str] = {  # what differs from REST, which goes on from th
     "drawn": "dense=1 drawn=1",
     "distractors": "dense=1 distractors=10",
     "small": "dense=1 width=64 layers=2",
+    "distractors-1": "dense=1 distractors=10 seed=1",
+    "distractors-2": "dense=1 distractors=10 seed=2",
     "dense-1": "dense=1 seed=1",
     "dense-2": "dense=1 seed=2",
 }
-HEAD = (
-    "| training | " + " | ".join(map(str, GRID)) + " | cost of 200 | interval | validation at 2 / 200 masks by step |"
-)
-
-
-@dataclass(frozen=True, kw_only=True)
-class Staged(LabRules):
-    """The recipe, and the weights of every validation in `out`/STEP."""
-
-    out: str
-
-    def validate(self, model: nn.Module) -> dict[str, float]:
-        """As the recipe."""
-        steps = Path(self.out).parent / "metrics.jsonl"
-        done = len(read_jsonl(steps)) if steps.exists() else 0
-        self.save(model, Path(self.out) / str(done + 1))
-        return super().validate(model)
+MASKS = probe("masks")
 
 
 def main() -> None:
@@ -76,7 +59,8 @@ def main() -> None:
     parser.add_argument("--limit", type=int, default=25, help="questions of each of the sixteen tasks")
     args = parser.parse_args()
     torch.set_num_threads(1)
-    print(f"{HEAD}\n|{'---|' * (len(GRID) + 4)}")
+    head = ["training", *(f"{point.x:g}" for point in MASKS.points()), "cost", "interval", "validation, 2 / 200 masks"]
+    print(f"| {' | '.join(head)} |\n|{'---|' * len(head)}")
     for name in args.only or SETTINGS:
         settings = SETTINGS[name].split()
         size = [setting for setting in settings if setting.startswith(("width", "layers"))]
@@ -91,19 +75,18 @@ def main() -> None:
 def trained(folder: Path, settings: Sequence[str]) -> None:
     """Train, or go on."""
     if not (folder / "model" / "card.json").exists():
-        recipe = with_settings(Staged(out=str(folder / "stages")), settings)
+        recipe = with_settings(LabRules(), settings)
         run(recipe, out=folder, resume=(folder / "metrics.jsonl").exists())
 
 
 def line(name: str, folder: Path, limit: int) -> str:
     """A line of the table."""
-    masks = probe("masks", GRID)
-    cells = [point.cell for point in masks.points()]
+    cells = [point.cell for point in MASKS.points()]
     records = measure(
         unveil.load(str(folder / "model")), suite(), cells, limit=limit, items=folder / "items.jsonl", tokens=8192
     )
-    rates = [f"{100 * row['accuracy']:.1f}" for row in masks.table(records, ("A", "B", "C"))]
-    cost = masks.findings(records)[-1]
+    rates = [f"{100 * row['accuracy']:.1f}" for row in MASKS.table(records, ("A", "B", "C"))]
+    cost = MASKS.findings(records)[-1]
     return f"| {name}: {SETTINGS[name]} | {' | '.join(rates)} | {' | '.join(cost.shown)} | {course(folder)} |"
 
 

@@ -21,7 +21,7 @@ import torch
 
 import unveil
 from unveil.cli.settings import with_settings
-from unveil.diagnostics.card import Finding, Statistic, of_values
+from unveil.diagnostics.card import Finding, first_minus_last, level, of_values
 from unveil.diagnostics.cells import Record
 from unveil.diagnostics.probe import Probe
 from unveil.diagnostics.probes import probe
@@ -37,7 +37,6 @@ from unveil.training.recipes import LabRules
 from unveil.training.recipes.lab_rules import FIRST_DRAW, drawn
 from unveil.training.trainer import run
 
-GRID = (2, 5, 10, 20, 50, 100, 150, 200)
 PAIRS = 4000
 SHARED = (
     "steps=150 rows=16 lr=2e-4 warmup=10 optimiser=muon precision=bf16 context=1024 max_masks=300 curriculum=100 "
@@ -48,7 +47,6 @@ ARMS = {f"{name}-{seed}": f"{how} seed={seed}" for seed in range(3) for name, ho
     "ce-tv-log-0": "beta=1 seed=0 lengths=log",
     "ce-tv-anchor-0": "beta=1 seed=0 anchor=fewer",
 }
-WAYS = ("one forward", "2 steps", "4 steps", "6 steps")
 
 
 def main() -> None:
@@ -97,7 +95,7 @@ def trained(base: str, data: Path, how: str, folder: Path) -> Path:
 
 def probes() -> list[Probe]:
     """One forward over the whole grid, and the paper's protocol in few steps."""
-    return [probe("masks", GRID), probe("degradation")]
+    return [probe("masks"), probe("degradation")]
 
 
 def asked(model: str, folder: Path, limits: tuple[int, int]) -> list[Record]:
@@ -120,30 +118,26 @@ def nats(model: str) -> float:
 
 def report(found: Mapping[str, Sequence[Record]], out: Path) -> None:
     """Tables and picture. Seeds of a loss are one: each question counts with its mean over them."""
-    arms = {"none": ["none"]}
-    for arm in [arm for arm in found if arm != "none"]:
-        arms.setdefault(arm.rsplit("-", 1)[0], []).append(arm)
+    losses: dict[str, list[Sequence[Record]]] = {}
+    for arm, records in found.items():
+        losses.setdefault(arm.rsplit("-", 1)[0], []).append(records)
     masks, degradation = probes()
-    ways = {"one forward": masks.points()} | {
-        name: points for name, points in by_series(degradation.points()).items() if name in WAYS[1:]
-    }
+    steps = by_series(degradation.points())
     numbers: list[Finding] = []
-    for way, points in ways.items():
-        before = values(points, [found["none"]])
-        numbers.append(of_values(f"none, {way}: cost", "", cost(len(points)), before, "points"))
-        for name in [name for name in arms if name != "none"]:
-            later = values(points, [found[arm] for arm in arms[name]])
+    for way, points in {**steps, "one forward": masks.points()}.items():
+        before, few = values(points, losses["none"]), points[0].x
+        for name, runs in losses.items():
+            later = values(points, runs)
             both = [np.hstack(pair) for pair in zip(before, later, strict=True)]
-            numbers += [
-                of_values(f"{name}, {way}: cost", "", after(cost(len(points))), both, "points"),
-                of_values(f"{name}, {way}: share of the cost removed", "", removed(len(points)), both, "%"),
-                of_values(f"{name}, {way}: change at {GRID[0]} masks", "", gained(len(points)), both, "points"),
-            ]
+            numbers.append(of_values(f"{name}, {way}: cost", "", first_minus_last, later, "points"))
+            if name != "none":
+                numbers.append(of_values(f"{name}, {way}: share of the cost removed", "", removed, both, "%"))
+                numbers.append(of_values(f"{name}, {way}: change at {few} masks", "", gained, both, "points"))
     print("| | value | 95 % interval |\n|---|---|---|")
     for number in numbers:
         print(f"| {number.name} | {' | '.join(number.shown)} |")
     write_json(out / "repair.json", [number.to_json() for number in numbers])
-    picture({name: [found[arm] for arm in arms[name]] for name in ("none", *LOSSES)}, out / "repair.png")
+    picture({name: losses[name] for name in ("none", *LOSSES)}, out / "repair.png")
 
 
 def values(points: Sequence[Point], runs: Sequence[Sequence[Record]]) -> list[np.ndarray]:
@@ -152,35 +146,16 @@ def values(points: Sequence[Point], runs: Sequence[Sequence[Record]]) -> list[np
     return [np.mean([run[task] for run in each], axis=0) for task in each[0]]
 
 
-def cost(num: int) -> Statistic:
-    """Accuracy at the first of `num` points minus at the last."""
-    return lambda means: means[..., :num].mean(axis=1)[:, 0] - means[..., :num].mean(axis=1)[:, -1]
+def removed(means: np.ndarray) -> np.ndarray:
+    """1 - cost after / cost before, from the points before and after; NaN where it cost nothing before."""
+    before, after = map(first_minus_last, np.split(means, 2, axis=-1))
+    return 1 - np.divide(after, before, out=np.full_like(before, np.nan), where=before > 1e-9)
 
 
-def after(statistic: Statistic) -> Statistic:
-    """The statistic of the second half of the points, those of the repaired model."""
-    return lambda means: statistic(means[..., means.shape[-1] // 2 :])
-
-
-def removed(num: int) -> Statistic:
-    """1 - cost after / cost before. NaN where it cost nothing before."""
-
-    def share(means: np.ndarray) -> np.ndarray:
-        before = cost(num)(means)
-        left = np.divide(after(cost(num))(means), before, out=np.full_like(before, np.nan), where=before > 1e-9)
-        return 1 - left
-
-    return share
-
-
-def gained(num: int) -> Statistic:
-    """Accuracy at the fewest masks, after minus before."""
-    return lambda means: means[..., num].mean(axis=1) - means[..., 0].mean(axis=1)
-
-
-def at(place: int) -> Statistic:
-    """Accuracy at a point."""
-    return lambda means: means[..., place].mean(axis=1)
+def gained(means: np.ndarray) -> np.ndarray:
+    """Accuracy at the first point, after minus before."""
+    before, after = (half[..., 0].mean(axis=1) for half in np.split(means, 2, axis=-1))
+    return after - before
 
 
 def picture(runs: Mapping[str, Sequence[Sequence[Record]]], path: Path) -> None:
@@ -193,15 +168,15 @@ def picture(runs: Mapping[str, Sequence[Sequence[Record]]], path: Path) -> None:
     points = probes()[0].points()
     for number, (name, records) in enumerate(runs.items()):
         mine = values(points, records)
-        shown = [of_values("", "", at(place), mine, "%") for place in range(len(points))]
+        shown = [of_values("", "", level, [task[:, [place]] for task in mine], "%") for place in range(len(points))]
         middle = [100 * (one.value or 0) for one in shown]
-        bars = [[100 * abs((x or 0) - (n.value or 0)) for n, x in zip(shown, ends, strict=True)]
-                for ends in ([n.low for n in shown], [n.high for n in shown])]  # fmt: skip
-        x = [n * 1.03**number for n in GRID]
+        ends = ([one.low for one in shown], [one.high for one in shown])
+        bars = [[abs(100 * (x or 0) - y) for x, y in zip(end, middle, strict=True)] for end in ends]
+        x = [point.x * 1.03**number for point in points]
         axes.errorbar(x, middle, bars, label=names[name], color=COLOURS[number], marker=MARKERS[number], capsize=2)
     axes.set(xscale="log", xlabel="masks after the question, the answer's included")
     axes.set_ylabel("right answers, % (a guess: 33)")
-    axes.set_xticks(GRID, map(str, GRID))
+    axes.set_xticks([point.x for point in points], [f"{point.x:g}" for point in points])
     axes.minorticks_off()
     axes.legend(frameon=False)
     with replacing(path) as temporary:

@@ -8,7 +8,7 @@ import pytest
 
 import unveil
 from tests.cli.program import Outcome, run, words_of
-from unveil.cli.frontier import item_name
+from unveil.cli.evaluate import item_name
 from unveil.evaluation import evaluate as evaluation
 from unveil.evaluation import frontier as numbers
 from unveil.policies.confidence import ConfidencePolicy, ConfidenceSettings

@@ -9,7 +9,7 @@ import typer
 from unveil.cli import options
 from unveil.cli.decode import finished
 from unveil.cli.errors import keeping
-from unveil.cli.evaluate import check_fit, evaluate_each, results_table
+from unveil.cli.evaluate import check_fit, evaluate_each, item_name, results_table
 from unveil.cli.load import load_model
 from unveil.cli.show import out, plain
 
@@ -70,7 +70,7 @@ def items_in(out_dir: Path, revision: str, problems: int, specs: Sequence[str]) 
     """A file of items per sampler, in a folder of their own for each model and number of problems."""
     folder = out_dir / f"items-{revision}-{problems}"
     folder.mkdir(parents=True, exist_ok=True)
-    return [folder / f"{spec.replace(':', '-').replace(',', '-')}.jsonl" for spec in specs]
+    return [folder / item_name(spec) for spec in specs]
 
 
 def write(out_dir: Path, results: list[dict[str, object]]) -> None:

@@ -1,5 +1,6 @@
 """unveil evaluate: how often and how fast a model solves a task, under one or several samplers."""
 
+import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -123,6 +124,15 @@ def items_beside(json: Path | None, count: int) -> list[Path | None]:
         return [None] * count
     numbers = [""] if count == 1 else [f".{number}" for number in range(1, count + 1)]
     return [json.with_name(f"{json.stem}.items{number}.jsonl") for number in numbers]
+
+
+def item_name(spec: str) -> str:
+    """The file of a sampler's items; another one where the policy that it names has changed."""
+    from unveil.decoding.spec import mark
+    from unveil.tasks.splits import fingerprint
+
+    readable = re.sub(r"[^\w.=]+", "-", spec)[:70]
+    return f"{readable}-{fingerprint(mark(spec))}.jsonl"
 
 
 def evaluate_each(

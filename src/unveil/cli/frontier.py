@@ -1,8 +1,5 @@
 """unveil frontier: accuracy against forwards for samplers and grids of their settings; searched first, if wanted."""
 
-import hashlib
-import json
-import re
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
@@ -12,7 +9,16 @@ import typer
 
 from unveil.cli import options
 from unveil.cli.errors import keeping
-from unveil.cli.evaluate import DEFAULT_LIMIT, Data, Limit, TaskSpec, check_fit, evaluate_each, problems_of
+from unveil.cli.evaluate import (
+    DEFAULT_LIMIT,
+    Data,
+    Limit,
+    TaskSpec,
+    check_fit,
+    evaluate_each,
+    item_name,
+    problems_of,
+)
 from unveil.cli.load import load_model
 from unveil.cli.show import out
 
@@ -207,10 +213,10 @@ def measured(
     guidance: float,
 ) -> "dict[str, Measured]":
     """Every setting of the families on the problems. Items of other models, problems or seeds are in other folders."""
+    from unveil.evaluation.evaluate import run_id
+
     specs = settings_of(families)
-    weight = model.denoiser.embed.weight
-    about = [model.revision, str(weight.dtype), repr(task), [one.prompt for one in problems], seed, guidance]
-    folder = folder.with_name(f"{folder.name}-{_digest(json.dumps(about))}")
+    folder = folder.with_name(f"{folder.name}-{run_id(model, task, problems, None, seed, guidance)}")
     folder.mkdir(exist_ok=True)
     items = [folder / item_name(spec) for spec in specs]
     results = evaluate_each(model, task, problems, specs, items, seed=seed, batch=batch, guidance=guidance)
@@ -223,18 +229,6 @@ def settings_of(families: "Sequence[Family]") -> list[str]:
     if not settings:
         raise ValueError("nothing to compare: give --sampler SPEC at least once, or --tune")
     return settings
-
-
-def _digest(text: str) -> str:
-    return hashlib.sha256(text.encode()).hexdigest()[:12]
-
-
-def item_name(spec: str) -> str:
-    """The file of a sampler's items; another one where the policy that it names has changed."""
-    from unveil.decoding.spec import mark
-
-    readable = re.sub(r"[^\w.=]+", "-", spec)[:80]
-    return f"{readable}-{_digest(mark(spec))}.jsonl"
 
 
 def _measured(result: Mapping[str, Any], items: Path) -> "Measured":

@@ -72,7 +72,7 @@ def evaluate(
     if not problems:
         raise ValueError("no problems to evaluate: the file is empty or the limit is 0")
     sampler = parse_sampler(spec, task.num_masks)
-    run = _run_id(model, task, problems, spec, seed, guidance)
+    run = run_id(model, task, problems, spec, seed, guidance)
     records = _known(items, run, len(problems))
     todo = [index for index in range(len(problems)) if index not in records]
     rows = [model.canvas(problems[i].prompt, new_tokens=task.num_masks, seed=seed + i) for i in todo]
@@ -148,12 +148,12 @@ def _steps(sampler: Sampler, blocks: int) -> int | None:
     return None if steps is None else steps * blocks
 
 
-def _run_id(
-    model: Model, task: Task, problems: Sequence[Problem], spec: str, seed: int, guidance: float
+def run_id(
+    model: Model, task: Task, problems: Sequence[Problem], spec: str | None, seed: int, guidance: float
 ) -> str:
-    """What makes two evaluations the same; the batch does not: a row never depends on it."""
-    weight = model.denoiser.embed.weight
-    about = [model.revision, str(weight.dtype), repr(task), [p.prompt for p in problems], mark(spec), seed, guidance]
+    """What makes two evaluations the same, None: but for the sampler. The batch does not: a row never depends on it."""
+    dtype, sampler = str(model.denoiser.embed.weight.dtype), None if spec is None else mark(spec)
+    about = [model.revision, dtype, repr(task), [p.prompt for p in problems], sampler, seed, guidance]
     return hashlib.sha256(json.dumps(about).encode()).hexdigest()[:12]
 
 

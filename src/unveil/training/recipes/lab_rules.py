@@ -36,6 +36,7 @@ FIXED = ("Options: (A)", ", (B)", ", (C)", "\nAnswer:[", "].\n\n", "].", "]", ".
 SHORT = 3  # examples of a row, at most, before rows grow
 VALIDATED = (2, 10, 50, 100, 200)  # numbers of masks
 FIRST_DRAW = 1000  # draws below it are for diagnoses
+SUITE = suite(letters="random")  # balanced ones would tell the last letter by the others
 
 
 def vocabulary() -> list[str]:
@@ -167,9 +168,7 @@ class LabRules:
 
     def examples(self, rng: Random, relevant: int, distractors: int, *, drawn_too: bool) -> list[Piece]:
         """Examples of a rule, mixed, and its question."""
-        own = drawn(rng) if drawn_too and rng.random() < self.drawn else None
-        # balanced letters would tell the last one by the others
-        task = own or rng.choice(suite(letters="random"))
+        task = drawn(rng) if drawn_too and rng.random() < self.drawn else rng.choice(SUITE)
         shots = task.shots(relevant + 1, distractors, FIRST_DRAW + rng.randrange(2**40))
         found = Shots(shots.relevant[:-1], shots.distractors)
         return arrange(found, shots.relevant[-1], Arrangement(shuffle=rng.randrange(2**40)))
