@@ -2,7 +2,7 @@
 
 import json
 import os
-from dataclasses import dataclass, field
+from dataclasses import MISSING, dataclass, field, fields
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -15,11 +15,12 @@ from unveil.cli.train import NAMED, PRESET_NAMES
 from unveil.training import trainer
 from unveil.training.lora import LoRA
 from unveil.training.mask_agnostic import PRESETS, MaskAgnosticTuning
+from unveil.training.policy import PolicyTraining
 from unveil.training.recipes import RECIPES, LabSudoku
 from unveil.training.settings import Training
 from unveil.training.sft import SFT
 
-KINDS: dict[str, type[Any]] = {kind.name: kind for kind in (SFT, MaskAgnosticTuning)} | {**RECIPES}
+KINDS: dict[str, type[Any]] = {kind.name: kind for kind in (SFT, MaskAgnosticTuning, PolicyTraining)} | {**RECIPES}
 QUICK = [word for text in ("canvas=8", "rows=4", "steps=4", "warmup=1") for word in ("--set", text)]
 
 
@@ -80,7 +81,8 @@ def test_the_help_of_a_recipe_ends_with_its_settings(name: str) -> None:
 
 @pytest.mark.parametrize("kind", [Toy, *KINDS.values()], ids=lambda kind: kind.name)
 def test_every_default_can_be_written(kind: type[Any]) -> None:
-    recipe = kind() if kind is Toy or kind in RECIPES.values() else kind(base="a", data="b")
+    needed = [field for field in fields(kind) if field.default is MISSING and field.default_factory is MISSING]
+    recipe = kind(**{field.name: "a" for field in needed})
     texts = [f"{name}={written(value)}" for name, value in defaults(kind).items()]
     assert with_settings(recipe, texts) == recipe
 

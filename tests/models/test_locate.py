@@ -53,7 +53,7 @@ def test_a_fingerprint_is_of_weights_and_config(tmp_path: Path) -> None:
 
 
 def test_places() -> None:
-    assert place("cpu") == (torch.device("cpu"), torch.float32)
+    assert place("cpu") == place("cpu:0") == (torch.device("cpu"), torch.float32)
     assert place("cpu", "bfloat16") == (torch.device("cpu"), torch.bfloat16)
     assert place("meta") == (torch.device("meta"), None)
 

@@ -33,6 +33,10 @@ SURFACE: dict[str, list[str]] = {
     "train lab-rules": ["--out", "--resume", "--set", "--threads"],
     "train lab-sudoku": ["--out", "--resume", "--set", "--threads"],
     "train mask-agnostic": ["--data", "--lora", "--model", "--out", "--preset", "--resume", "--set", "--threads"],
+    "train policy": [
+        "--alpha", "--block", "--data", "--model", "--out", "--preset", "--resume", "--reward", "--set", "--task",
+        "--threads",
+    ],
     "train sft": ["--data", "--lora", "--model", "--out", "--resume", "--set", "--threads"],
     "verify": ["folder"],
 }  # fmt: skip

@@ -19,15 +19,15 @@ from unveil.training.session import deal
 ROOT = Path(__file__).resolve().parents[2]
 
 
-def launch(count: int, out: Path, **settings: object) -> None:
-    """Run tests/training/ragged.py in `count` CPU processes, as a launcher does."""
+def launch(count: int, out: Path, *, module: str = "tests.training.ragged", settings: object = None) -> None:
+    """Run a training in `count` CPU processes, as a launcher does."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
     paths = [str(ROOT), str(Path(unveil.__file__).resolve().parents[1])]
     shared = {"PYTHONPATH": os.pathsep.join(paths), "OMP_NUM_THREADS": "1", "ACCELERATE_USE_CPU": "true"}
     shared |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port), "WORLD_SIZE": str(count)}
-    command = [sys.executable, "-m", "tests.training.ragged", str(out), json.dumps(settings)]
+    command = [sys.executable, "-m", module, str(out), json.dumps(settings or {})]
     processes = [
         subprocess.Popen(command, env=os.environ | shared | {"RANK": str(rank), "LOCAL_RANK": str(rank)})
         for rank in range(count)
@@ -67,7 +67,7 @@ def test_two_processes_follow_one(alone: Path, tmp_path: Path) -> None:
 
 @pytest.mark.slow
 def test_a_run_of_two_processes_goes_on_in_one(alone: Path, tmp_path: Path) -> None:
-    launch(2, tmp_path, stop=12)
+    launch(2, tmp_path, settings={"stop": 12})
     assert len(read_jsonl(tmp_path / "metrics.jsonl")) == 12
     ragged.run(tmp_path, resume=True)
     assert_close(alone, tmp_path)
@@ -77,7 +77,7 @@ def test_a_run_of_two_processes_goes_on_in_one(alone: Path, tmp_path: Path) -> N
 def test_a_run_of_one_process_goes_on_in_two(alone: Path, tmp_path: Path) -> None:
     with pytest.raises(ragged.Stopped):
         ragged.run(tmp_path, stop=8)
-    launch(2, tmp_path, resume=True)
+    launch(2, tmp_path, settings={"resume": True})
     assert_close(alone, tmp_path)
 
 

@@ -9,7 +9,7 @@ from unveil.specs import nearest
 
 
 def defaults(kind: type[Any]) -> dict[str, Any]:
-    """What --set can change, the recipe's own settings before those of its training; with the defaults."""
+    """What --set can change, the recipe's own settings before those of its parts; with the defaults."""
     found: dict[str, Any] = {}
     inner: dict[str, Any] = {}
     for field in fields(kind):
@@ -22,13 +22,15 @@ def defaults(kind: type[Any]) -> dict[str, Any]:
 
 
 def with_settings(recipe: Any, settings: Sequence[str]) -> Any:
-    """The recipe with `name=value` settings, of its own or of its training, in the types of their fields.
+    """The recipe with `name=value` settings, of its own or of its parts, in the types of their fields.
 
     ValueError for an unknown name (with the nearest), one given twice, or a value that does not fit.
     """
     legal = defaults(type(recipe))
     own = {field.name: field.type for field in fields(recipe)}
-    kinds = {field.name: field.type for field in fields(recipe.training)} | own
+    parts = {name: getattr(recipe, name) for name in own.keys() - legal.keys() if is_dataclass(getattr(recipe, name))}
+    inner = {field.name: (name, field.type) for name, part in parts.items() for field in fields(part)}
+    kinds = {name: kind for name, (_, kind) in inner.items()} | own
     values: dict[str, Any] = {}
     for item in settings:
         name, equals, text = (part.strip() for part in item.partition("="))
@@ -39,8 +41,11 @@ def with_settings(recipe: Any, settings: Sequence[str]) -> Any:
         if name in values:
             raise ValueError(f"--set gives {name} twice: give it once")
         values[name] = convert(name, text, kinds[name])
-    training = replace(recipe.training, **{name: x for name, x in values.items() if name not in own})
-    return replace(recipe, training=training, **{name: x for name, x in values.items() if name in own})
+    changed = {name: x for name, x in values.items() if name in own}
+    for name, part in parts.items():
+        more = {key: x for key, x in values.items() if key not in own and inner[key][0] == name}
+        changed[name] = replace(part, **more)
+    return replace(recipe, **changed)
 
 
 def convert(name: str, text: str, kind: Any) -> Any:

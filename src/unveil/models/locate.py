@@ -77,4 +77,6 @@ def place(device: str | None = None, dtype: str | None = None) -> tuple[torch.de
         raise ValueError(f"device {chosen!r} is unknown: use cpu, cuda, cuda:1 or mps") from None
     if where.type == "cuda" and not torch.cuda.is_available():
         raise ValueError(f"device {chosen!r} asks for a GPU and torch sees none: use cpu, or install torch for CUDA")
+    if where.type == "cpu":
+        where = torch.device("cpu")  # safetensors knows no cpu:0, as torch calls it among processes
     return where, kinds[dtype] if dtype else (torch.float32 if where.type == "cpu" else None)

@@ -17,9 +17,10 @@ from unveil.models.denoiser import Cache, Denoiser, Prediction, Want
 from unveil.policies.confidence import Observation
 from unveil.policies.learned import Learned
 from unveil.sampling.picks import Choice, Pick
+from unveil.sampling.propose import Proposal
 from unveil.sampling.queue import steps_queue
 from unveil.sampling.refresh import NoCache
-from unveil.sampling.sampler import Sampler, Select, Step
+from unveil.sampling.sampler import Sampler, Select, Selection, Selector, Step
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -107,8 +108,11 @@ def roll_out(
     copies: int,
     batch: int,
     alphas: Sequence[float] | None = None,
+    teacher: Selector | None = None,
 ) -> Rollouts:
     """Decode `copies` of every one-row canvas, `batch` rows at a time, and record what the policy decided.
+
+    A `teacher` decides in its place: what it chose and what the policy saw are recorded, to be imitated.
 
     The noise of a copy follows from its prompt's seed, so it does not depend on the batch. Copies share their first
     forward where nothing is cached and tokens are not drawn. A policy may open nothing for ever: `max_steps` of the
@@ -122,11 +126,13 @@ def roll_out(
     if alphas is not None:
         select = replace(select, score=_told(cast(Learned, select.score), rows, copies, alphas))
     width = int((rows.end - rows.start).max())
+    score = cast(Learned, select.score)
+    rule = select if teacher is None else Observed(teacher=teacher, score=score)
     finished: dict[int, Canvas] = {}
     parts: list[Decisions] = []
-    for step in _steps(replace(sampler, unmask=select), denoiser, rows, copies, batch):
+    for step in _steps(replace(sampler, unmask=rule), denoiser, rows, copies, batch):
         rollout = torch.tensor([numbers[seed] for seed in step.before.seed.tolist()])
-        parts.append(_decisions(select, step, rollout, width))
+        parts.append(_decisions(score, step, rollout, width))
         ended = step.after.done.nonzero()[:, 0]
         after = step.after.rows(ended).to("cpu")
         for place, number in enumerate(rollout[ended.cpu()].tolist()):
@@ -145,6 +151,26 @@ def learned_select(sampler: Sampler) -> Select:
     if type(select.pick).log_prob is Pick.log_prob:
         raise ValueError(f"{select.pick!r} leaves nothing to chance, so nothing can be learned: use SomeCoins(), say")
     return select
+
+
+@dataclass(frozen=True, kw_only=True)
+class Observed:
+    """A rule that decides, with what a policy beside it needs to see."""
+
+    teacher: Selector
+    score: Learned
+
+    def require(self, want: Want) -> Want:
+        """What both need."""
+        return self.score.require(self.teacher.require(want))
+
+    def view(self, canvas: Canvas, here: Bool[Tensor, "B L"], eligible: Bool[Tensor, "B L"]) -> Bool[Tensor, "B L"]:
+        """What either sees."""
+        return self.teacher.view(canvas, here, eligible) | self.score.view(canvas, here, eligible)
+
+    def __call__(self, proposal: Proposal, canvas: Canvas, eligible: Bool[Tensor, "B L"]) -> Selection:
+        """The rule's choice."""
+        return self.teacher(proposal, canvas, eligible)
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -235,7 +261,7 @@ class Shared:
         return Prediction(index=(row * columns + one.index[:, None] % columns).flatten(), **many)
 
 
-def _decisions(select: Select, step: Step, rollout: Tensor, width: int) -> Decisions:
+def _decisions(score: Learned, step: Step, rollout: Tensor, width: int) -> Decisions:
     """What the rows of a step decided, `width` columns of each from its first new token on."""
     canvas, choice = step.before, step.unmask.choice
     place = canvas.start[:, None] + torch.arange(width, device=canvas.start.device)
@@ -245,14 +271,14 @@ def _decisions(select: Select, step: Step, rollout: Tensor, width: int) -> Decis
     def cut(x: Tensor) -> Tensor:
         return torch.where(inside, x.gather(1, place), torch.zeros_like(x[:, :1]))
 
-    seen = cast(Learned, select.score).observe(step.proposal, canvas)
+    seen = score.observe(step.proposal, canvas)
     features = torch.stack([cut(x) for x in seen.features.unbind(2)], 2)
-    assert step.unmask.log_prob is not None
+    log_prob = step.unmask.log_prob
     return Decisions(
         rollout=rollout,
         seen=seen._replace(features=features, masked=cut(seen.masked), seen=cut(seen.seen)),
         eligible=cut(step.unmask.eligible),
         chosen=cut(choice.chosen),
         order=None if choice.order is None else (cut(choice.order + 1) - 1).to(torch.int16),
-        log_prob=step.unmask.log_prob,
+        log_prob=torch.zeros_like(seen.time) if log_prob is None else log_prob,  # a rule without chance
     ).to("cpu")

@@ -6,7 +6,7 @@ global batch whatever the number of processes or micro-batches.
 """
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import nullcontext
 from copy import deepcopy
 from dataclasses import dataclass
@@ -38,7 +38,6 @@ class Session:
     average: AveragedModel | None
     shell: nn.Module | None  # where FSDP shards the model: its structure, without weights
     training: Training
-    mask_id: int
 
     @classmethod
     def open(cls, model: nn.Module, training: Training, out: Path) -> "Session":
@@ -46,12 +45,7 @@ class Session:
 
         Raises ValueError for settings that exclude each other.
         """
-        accelerator = Accelerator(
-            cpu=not torch.cuda.is_available(),
-            mixed_precision=training.precision,
-            log_with="tensorboard" if find_spec("tensorboard") else None,
-            project_dir=out,
-        )
+        accelerator = _accelerator(training, out)
         sharded = accelerator.distributed_type.value == "FSDP"
         for name, value, none in (("ema", training.ema, 0.0), ("optimiser", training.optimiser, "adamw")):
             if sharded and value != none:
@@ -61,11 +55,8 @@ class Session:
         model.train()
         if training.checkpointing:
             cast(Any, model).gradient_checkpointing_enable()
-        average = None
-        if training.ema:
-            average = AveragedModel(model, multi_avg_fn=get_ema_multi_avg_fn(training.ema), device=accelerator.device)
-            average.requires_grad_(False)
-        mask_id, shell = cast(int, model.mask_id), deepcopy(model).to("meta") if sharded else None
+        average = _average(model, training, accelerator)
+        shell = deepcopy(model).to("meta") if sharded else None
         prepared, *optimisers = accelerator.prepare(model, *_optimisers(model, training))
         return cls(
             accelerator=accelerator,
@@ -74,7 +65,21 @@ class Session:
             average=average,
             shell=shell,
             training=training,
-            mask_id=mask_id,
+        )
+
+    @classmethod
+    def small(cls, model: nn.Module, training: Training, out: Path) -> "Session":
+        """A model so small that every process has all of it, and adds up gradients itself with `summed`."""
+        accelerator = _accelerator(training, out)
+        model.requires_grad_(True).train().to(accelerator.device)
+        average = _average(model, training, accelerator)
+        return cls(
+            accelerator=accelerator,
+            model=model,
+            optimisers=tuple(_optimisers(model, training)),
+            average=average,
+            shell=None,
+            training=training,
         )
 
     @property
@@ -103,6 +108,24 @@ class Session:
                 self.accelerator.backward(value * self.accelerator.num_processes)
                 losses += value.detach()  # read once a step: a device need not wait for the host in between
         total = float(self.accelerator.reduce(losses, "sum"))
+        masked = float(example.canvas.num_undecided.float().mean())
+        return {"loss": total, **self.applied(total, step), "masked": masked}
+
+    def total(self, values: Sequence[int | float]) -> list[float]:
+        """The sums of these numbers over all processes."""
+        own = torch.tensor(values, dtype=torch.float64, device=self.accelerator.device)
+        return cast(Tensor, self.accelerator.reduce(own, "sum")).tolist()
+
+    def summed(self) -> None:
+        """Add up the gradients of all processes, in one exchange whatever each of them has learned from."""
+        weights = list(self.model.parameters())
+        own = torch.cat([(torch.zeros_like(x) if x.grad is None else x.grad).flatten() for x in weights])
+        parts = cast(Tensor, self.accelerator.reduce(own, "sum")).split([x.numel() for x in weights])
+        for weight, grad in zip(weights, parts, strict=True):
+            weight.grad = grad.view_as(weight).clone()
+
+    def applied(self, total: float, step: int) -> dict[str, float]:
+        """Give the gradients of a loss to the optimisers. FloatingPointError, with nothing changed, if not finite."""
         norm = float(self.accelerator.clip_grad_norm_(self.model.parameters(), self.training.clip))
         if not math.isfinite(total) or not math.isfinite(norm):
             self.model.zero_grad()
@@ -118,7 +141,7 @@ class Session:
         self.model.zero_grad()
         if self.average is not None:
             self.average.update_parameters(self.plain)
-        return {"loss": total, "norm": norm, "lr": rate, "masked": float(example.canvas.num_undecided.float().mean())}
+        return {"norm": norm, "lr": rate}
 
     def _shares(self, example: E) -> list[E]:
         """This process's micro-batches."""
@@ -176,6 +199,22 @@ def deal(example: E, processes: int, rank: int, micro_rows: int) -> list[E]:
     parts = min(-(-most // (micro_rows or most)), len(rows) // processes)
     some = [example.rows(index) for index in rows[rank::processes].tensor_split(parts)]
     return [part.narrow(int(part.canvas.end.max())) for part in some]
+
+
+def _accelerator(training: Training, out: Path) -> Accelerator:
+    return Accelerator(
+        cpu=not torch.cuda.is_available(),
+        mixed_precision=training.precision,
+        log_with="tensorboard" if find_spec("tensorboard") else None,
+        project_dir=out,
+    )
+
+
+def _average(model: nn.Module, training: Training, accelerator: Accelerator) -> AveragedModel | None:
+    if not training.ema:
+        return None
+    average = AveragedModel(model, multi_avg_fn=get_ema_multi_avg_fn(training.ema), device=accelerator.device)
+    return average.requires_grad_(False)
 
 
 def _optimisers(model: nn.Module, training: Training) -> list[Optimizer]:

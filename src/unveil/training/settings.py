@@ -1,7 +1,7 @@
 """How long and how fast to train: the settings of a run."""
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 LEGAL = {"precision": ("no", "bf16", "fp16"), "optimiser": ("adamw", "muon")}
 
@@ -56,3 +56,25 @@ class Training:
     def loss_seed(self, step: int) -> int:
         """The seed of a step's masks and times."""
         return self.seed * 1_000_003 + step
+
+
+@dataclass(frozen=True, kw_only=True)
+class WarmStarted(Training):
+    """Rounds of imitation at a rate of their own, then warm-up and cosine."""
+
+    warm_rounds: int = 0
+    warm_lr: float = 3e-3
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if not 0 <= self.warm_rounds <= self.steps:
+            raise ValueError(f"warm_rounds={self.warm_rounds} is outside 0..{self.steps}, the rounds there are")
+        if not self.warm_lr > 0:
+            raise ValueError(f"warm_lr={self.warm_lr} is not positive: give a number above 0")
+
+    def rate(self, step: int) -> float:
+        """The learning rate of a round, counted from 0."""
+        if step < self.warm_rounds:
+            return self.warm_lr
+        rest = replace(self, steps=max(1, self.steps - self.warm_rounds), warm_rounds=0)
+        return Training.rate(rest, step - self.warm_rounds)

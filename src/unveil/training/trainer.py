@@ -17,6 +17,8 @@ from unveil.training.session import Session
 from unveil.training.settings import Training
 from unveil.training.watch import Watch
 
+SHOWN = ("loss", "imitation", "reward", "accuracy", "forwards", "signal", "empty", "clip")  # beside the bar
+
 
 def train(
     model: nn.Module,
@@ -37,8 +39,30 @@ def train(
     ValueError if `out` holds a run and `resume` is not set, or a run with other `settings`, and FloatingPointError for
     a loss that is not finite or diverges; the last good state stays on disk.
     """
+    mask_id = cast(int, model.mask_id)  # before it is sharded
     session = Session.open(model, training, out)
+
+    def step(number: int) -> dict[str, float]:
+        began = time.perf_counter()
+        example = objective.corrupt(batch(number), mask_id, training.loss_seed(number))
+        record = session.update(objective, example, number)
+        return record | {"rows_per_second": len(example.canvas.end) / (time.perf_counter() - began)}
+
     run = Run(folder=out, main=session.main, settings=settings or {})
+    return steps(session, step, run, validate=validate, keep=keep, resume=resume)
+
+
+def steps(
+    session: Session,
+    update: Callable[[int], dict[str, float]],
+    run: Run,
+    *,
+    validate: Callable[[nn.Module], dict[str, float]] | None = None,
+    keep: Callable[[nn.Module], None] | None = None,
+    resume: bool = False,
+) -> nn.Module:
+    """The loop of every training: `update(step)` changes the weights and gives what to log; see `train`."""
+    training = session.training
     run.check(resume)
     first = run.restore(session)
     watch = Watch.of(run.records(), training.patience)
@@ -46,10 +70,7 @@ def train(
     with _progress(session.main) as progress:
         bar = progress.add_task("training", total=training.steps, completed=first, note="")
         for step in range(first, training.steps):
-            began = time.perf_counter()
-            example = objective.corrupt(batch(step), session.mask_id, training.loss_seed(step))
-            record = {"step": step + 1} | session.update(objective, example, step)
-            record["rows_per_second"] = len(example.canvas.end) / (time.perf_counter() - began)
+            record = {"step": step + 1} | update(step)
             if validate is not None and training.due(step, training.validate_every):
                 record |= session.validated(validate)
             run.log(record)
@@ -61,7 +82,7 @@ def train(
                 raise FloatingPointError(f"{trouble}. The last good state is in {run.state}: lower lr={training.lr}")
             if training.due(step, training.save_every):
                 run.save(step + 1, session)
-            progress.update(bar, completed=step + 1, note=f"loss {record['loss']:.4f}")
+            progress.update(bar, completed=step + 1, note=_note(record))
     session.close()
     return session.chosen
 
@@ -120,8 +141,14 @@ def run(recipe: Recipe, *, out: Path, resume: bool = False) -> Path:
     return best
 
 
+def _note(record: dict[str, Any]) -> str:
+    """What a training shows while it runs."""
+    return ", ".join(f"{name} {record[name]:.3g}" for name in SHOWN if name in record)
+
+
 def _progress(visible: bool) -> Progress:
     return Progress(
-        TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TextColumn("{task.fields[note]}"),
-        TimeRemainingColumn(), speed_estimate_period=120, disable=not visible, console=Console(stderr=True),
+        TextColumn("{task.description}"), BarColumn(bar_width=20), MofNCompleteColumn(),
+        TextColumn("{task.fields[note]}"), TimeRemainingColumn(), speed_estimate_period=120, disable=not visible,
+        console=Console(stderr=True),
     )  # fmt: skip

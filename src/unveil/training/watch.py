@@ -44,6 +44,8 @@ class Watch:
 
     def see(self, record: dict[str, Any]) -> str | None:
         """Take in a record; what is wrong, if the mean of `patience` losses is three times the lowest there was."""
+        if "loss" not in record:  # a policy's has no level
+            return None
         self.losses = [*self.losses, record["loss"]][-self.patience :]
         if len(self.losses) < self.patience:
             return None

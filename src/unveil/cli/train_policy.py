@@ -1,0 +1,94 @@
+"""unveil train policy: learn which masks of a frozen model to open next."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from unveil.cli.evaluate import TaskSpec
+from unveil.cli.settings import with_settings
+from unveil.cli.show import plain
+from unveil.cli.train_run import ModelOption, Out, Resume, Settings, Threads, report, run_in, speaks
+from unveil.specs import nearest
+
+# As in the recipe's PRESETS; held equal by a test.
+POLICY_PRESETS = ("llada-8b-instruct", "llada-8b-instruct-full", "dream-7b-instruct", "dream-7b-instruct-full")
+
+Alpha = Annotated[
+    str | None,
+    typer.Option(
+        "--alpha",
+        metavar="LIST",
+        help="The weight of speed in the reward, 0: none. With several, such as 1,4,12, one policy serves all: name "
+        "one when decoding, policy:path=...,alpha=4. Default: 1.",
+        show_default=False,
+    ),
+]
+Block = Annotated[
+    str | None,
+    typer.Option("--block", metavar="N|full", help="Columns that are denoised at a time. Default: full, the canvas."),
+]
+RewardFunction = Annotated[
+    str | None,
+    typer.Option(
+        "--reward",
+        metavar="MODULE:FUNCTION",
+        help="Your own judge, in the current folder or installed: function(problem, text) gives a bool or a number "
+        "from 0 to 1. Default: the task's.",
+        show_default=False,
+    ),
+]
+Problems = Annotated[
+    Path | None,
+    typer.Option(
+        "--data",
+        metavar="FILE",
+        exists=True,
+        dir_okay=False,
+        help="Problems to learn from, JSON lines in the task's format. Default: fresh ones from its generator.",
+        show_default=False,
+    ),
+]
+PolicyPreset = Annotated[
+    str | None,
+    typer.Option(
+        "--preset",
+        metavar="NAME",
+        help=f"The paper's settings for a model: {', '.join(POLICY_PRESETS)}. Other options and --set change them.",
+        show_default=False,
+    ),
+]
+
+
+def policy(
+    model: ModelOption,
+    task: TaskSpec,
+    alpha: Alpha = None,
+    block: Block = None,
+    reward: RewardFunction = None,
+    data: Problems = None,
+    preset: PolicyPreset = None,
+    settings: Settings = None,
+    out: Out = None,
+    resume: Resume = False,
+    threads: Threads = 1,
+) -> None:
+    """Train a small policy that decides which masks a frozen model opens next, by GRPO (Jazbec et al. 2025).
+
+    The best policy on validation problems is kept in OUT/policy: --sampler policy:path=OUT/policy.
+
+    Example: unveil train policy --model lab-puzzles --task sums --set warm=fast_dllm:threshold=0.9 --set warm_rounds=40
+    """
+    from unveil.training import policy as training
+
+    recipe = training.PolicyTraining(base=model, task=task)
+    if preset is not None:
+        if preset not in training.PRESETS:
+            raise ValueError(f"unknown preset {preset!r}: {nearest(preset, training.PRESETS)}")
+        recipe = with_settings(recipe, training.PRESETS[preset])
+    given = {"alpha": alpha, "block": "none" if block == "full" else block, "reward": reward, "data": data}
+    recipe = with_settings(recipe, [f"{name}={value}" for name, value in given.items() if value is not None])
+    folder = out or Path("runs") / recipe.name
+    best = run_in(training.run, with_settings(recipe, settings or []), folder, resume=resume, threads=threads)
+    if speaks():
+        report(folder, best, f'unveil decode {plain(model)} "PROMPT" --sampler policy:path={plain(str(best))}')

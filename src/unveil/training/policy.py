@@ -1,0 +1,300 @@
+"""Training an unmasking policy on a frozen model with GRPO. Jazbec et al. 2025, arXiv 2512.09106, section 3.
+
+Defaults are the paper's (its table of hyper-parameters and the released configuration) but for what is marked [D]: our
+choice. One step of the run is a round: problems, several answers to each, and a few updates.
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass, field, replace
+from functools import cached_property, partial
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any, ClassVar, cast
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from unveil.decoding.model import Model
+from unveil.decoding.spec import parse_sampler
+from unveil.files import write_json
+from unveil.models.checkpoint import read_config
+from unveil.models.locate import locate
+from unveil.objectives.policy import (
+    Additive,
+    Centred,
+    ClippedRatio,
+    Multiplicative,
+    PerStep,
+    PerTrajectory,
+    Standardised,
+)
+from unveil.policies.confidence import ConfidencePolicy, ConfidenceSettings
+from unveil.policies.learned import Learned
+from unveil.policies.recipe import PICKS
+from unveil.policies.store import load_policy, save_policy
+from unveil.sampling.blocks import Blocks
+from unveil.sampling.picks import Pick
+from unveil.sampling.random_picks import CoinsOrBest, PlackettLuce
+from unveil.sampling.recipes import PLANS, among
+from unveil.sampling.sampler import Never, Sampler, Select, Selector
+from unveil.tasks import task
+from unveil.tasks.task import Problem, Task
+from unveil.training.checkpoint import Run
+from unveil.training.judge import FunctionJudge, TaskJudge
+from unveil.training.rollout import learned_select
+from unveil.training.rounds import Answering, Imitation, Improvement, Judge
+from unveil.training.session import Session
+from unveil.training.settings import WarmStarted
+from unveil.training.trainer import steps
+
+REWARDS: Mapping[str, Multiplicative | Additive] = MappingProxyType(
+    {"multiplicative": Multiplicative(), "additive": Additive()}
+)
+BASELINES: Mapping[str, Centred] = MappingProxyType({"centred": Centred(), "standardised": Standardised()})
+WEIGHTS: Mapping[str, PerTrajectory | PerStep] = MappingProxyType({"trajectory": PerTrajectory(), "step": PerStep()})
+# Settings by name, as --set takes them: what differs between the paper's runs. Their alphas are 10, 3, 1, 0.3 and 0.
+PRESETS: Mapping[str, tuple[str, ...]] = MappingProxyType(
+    {
+        "llada-8b-instruct": ("dtype=bfloat16", "block=32"),
+        "llada-8b-instruct-full": ("dtype=bfloat16", "block=none"),
+        "dream-7b-instruct": ("dtype=bfloat16", "block=32"),
+        "dream-7b-instruct-full": ("dtype=bfloat16", "block=none"),
+    }
+)
+UNUSED: Mapping[str, object] = MappingProxyType(
+    {"precision": "no", "optimiser": "adamw", "micro_rows": 0, "checkpointing": False}
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class PolicyTraining:
+    """Train a policy for `base` on problems of `task`; `reward` (module:function) judges in the task's place.
+
+    Fresh problems of the training split are drawn for each round, or those of the file `data` are used; validation
+    problems are never among them. With several `alpha` the policy is told the weight of speed, and one training serves
+    them all [D]. The first `warm_rounds` rounds imitate the rule of the sampler `warm` [D].
+    """
+
+    name: ClassVar[str] = "policy"
+
+    base: str  # a shipped model, a folder, or a hub repository
+    task: str  # as `unveil evaluate --task` takes it
+    reward: str | None = None
+    data: str | None = None  # a JSON-lines file in the task's format
+    revision: str | None = None  # of a hub repository
+    dtype: str | None = None  # of the frozen model
+    start: str | None = None  # a folder with a policy to go on from
+    alpha: tuple[float, ...] = (1.0,)  # weights of speed
+    block: int | None = None  # columns denoised at a time; none: the whole canvas
+    cache: str = "none"
+    warm: str | None = None  # a sampler, for example fast_dllm:threshold=0.9
+    prompts: int = 16  # a round, over all processes
+    copies: int = 8  # answers to each
+    batch: int = 64  # rows decoded at a time
+    updates: int = 2  # from each round's answers
+    pick: str = "some_coins"  # [D]: at least one mask is opened; the paper's coin may open none
+    speed: str = "multiplicative"  # how speed enters the reward
+    baseline: str = "centred"  # of a reward: its group's mean; standardised: over its deviation too
+    weights: str = "trajectory"  # what counts the same: trajectory or step
+    ratio: float = 0.5  # by how much a decision's probability may move
+    chunk: int = 64  # decisions differentiated at a time
+    validation: int = 128  # problems [D]
+    network: ConfidenceSettings = field(default_factory=ConfidenceSettings)
+    training: WarmStarted = field(
+        default_factory=lambda: WarmStarted(
+            steps=935, lr=3e-5, warmup=50, weight_decay=0.1, betas=(0.9, 0.99), clip=0.2, validate_every=50,
+            save_every=10,
+        )
+    )  # fmt: skip
+
+    def __post_init__(self) -> None:
+        for name in ("prompts", "batch", "updates", "validation"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name}={getattr(self, name)} is not positive: give at least 1")
+        if self.block is not None and self.block < 1:
+            raise ValueError(f"block={self.block} is not positive: give at least 1, or none for the whole canvas")
+        if self.copies < 2:
+            raise ValueError(f"copies={self.copies}: a group needs at least 2 answers to be compared")
+        if bool(self.training.warm_rounds) != (self.warm is not None):
+            given = f"warm={self.warm} and warm_rounds={self.training.warm_rounds}"
+            raise ValueError(f"{given} go together: give both or neither")
+        if not self.alpha or min(self.alpha) < 0 or len({*self.alpha}) < len(self.alpha):
+            raise ValueError(f"alpha={self.alpha} must be different numbers, none negative: 0 is correctness alone")
+        for name, value in UNUSED.items():
+            if getattr(self.training, name) != value:
+                raise ValueError(f"{name}={getattr(self.training, name)} has no effect on a policy: leave it out")
+        legal = {"speed": REWARDS, "baseline": BASELINES, "weights": WEIGHTS, "pick": PICKS, "cache": PLANS}
+        for name, values in legal.items():
+            among(name, getattr(self, name), cast(Mapping[str, object], values))
+        assert self.objective  # its settings are checked before anything is read
+        if self.warm is not None and isinstance(PICKS[self.pick], PlackettLuce):
+            raise ValueError("pick=plackett_luce draws sequences, a rule opens sets: warm up with coins, or not at all")
+
+    @property
+    def objective(self) -> ClippedRatio:
+        """What is minimised."""
+        return ClippedRatio(
+            baseline=BASELINES[self.baseline], weights=WEIGHTS[self.weights], clip=self.ratio, chunk=self.chunk
+        )
+
+    @cached_property
+    def asked(self) -> Task:
+        """The task, with problems to learn from. ValueError as `unveil.tasks.task`."""
+        return self._split("train")
+
+    def _split(self, split: str) -> Task:
+        return cast(Task, replace(cast(Any, task(self.task)), split=split))
+
+    @cached_property
+    def _parts(self) -> tuple[list[Problem], list[Problem]]:
+        """The problems of the file, divided."""
+        problems = self.asked.read(cast(str, self.data))
+        if len(problems) < self.validation + self.prompts:
+            raise ValueError(
+                f"{self.data} has {len(problems)} problems, a round takes {self.prompts} beside {self.validation} "
+                "for validation: set fewer, or give more problems"
+            )
+        order = np.random.default_rng([self.training.seed, 2]).permutation(len(problems)).tolist()
+        return [problems[i] for i in order[self.validation :]], [problems[i] for i in order[: self.validation]]
+
+    def problems(self, number: int) -> list[Problem]:
+        """Those of a round, a function of its number and the seed; each of a file once an epoch."""
+        if self.data is None:
+            return self.asked.generate(self.prompts, self.training.loss_seed(number))
+        learn, _ = self._parts
+        places = range(number * self.prompts, (number + 1) * self.prompts)
+        orders = {
+            epoch: np.random.default_rng([self.training.seed, 3, epoch]).permutation(len(learn))
+            for epoch in {place // len(learn) for place in places}
+        }
+        return [learn[orders[place // len(learn)][place % len(learn)]] for place in places]
+
+    @cached_property
+    def held_out(self) -> list[Problem]:
+        """Problems by which the policy is chosen."""
+        if self.data is None:
+            return self._split("validation").generate(self.validation, self.training.seed)
+        return self._parts[1]
+
+    @cached_property
+    def judge(self) -> Judge:
+        """The task's own, or the user's function, tried on a few problems. ValueError as `FunctionJudge.load`."""
+        if self.reward is None:
+            return TaskJudge(task=self.asked)
+        return FunctionJudge.load(self.reward, self.held_out[:4])
+
+    def net(self) -> ConfidencePolicy:
+        """The policy to start from. ValueError if one that is given is of another kind than asked for."""
+        settings = replace(self.network, alpha=len(self.alpha) > 1)
+        if self.start is None:
+            return ConfidencePolicy(settings, seed=self.training.seed)
+        net = load_policy(self.start)
+        if net.settings != settings:
+            raise ValueError(f"{self.start} holds a policy with {net.settings}, asked for is one with {settings}")
+        return net
+
+    @property
+    def teacher(self) -> Selector:
+        """The rule to imitate, in the policy's blocks. ValueError where it does more than unmask."""
+        sampler = parse_sampler(cast(str, self.warm), self.asked.num_masks)
+        if not (isinstance(sampler.revise, Never) and isinstance(sampler.remask, Never)):
+            raise ValueError(f"warm={self.warm} revises or remasks, a policy only unmasks: take another sampler")
+        if sampler.blocks.size is not None:
+            raise ValueError(f"warm={self.warm}: the rule works in the policy's blocks, leave its block out")
+        return sampler.unmask
+
+    def sampler(self, net: nn.Module, pick: Pick, alpha: float | None) -> Sampler:
+        """How the policy decodes. `max_steps` bounds picks that may open nothing."""
+        blocks = Blocks(size=self.block)
+        policy = cast(ConfidencePolicy, net)
+        sees = blocks if policy.settings.view == "block" else Blocks()
+        told = alpha if policy.settings.alpha else None
+        score = Learned(net=policy, blocks=sees, alpha=told)
+        return Sampler(
+            blocks=blocks, refresh=PLANS[self.cache], unmask=Select(score=score, pick=pick),
+            max_steps=self.asked.num_masks,
+        )  # fmt: skip
+
+    def update(self, session: Session, model: Model) -> Callable[[int], dict[str, float]]:
+        """What a round does."""
+        sampler = self.sampler(session.model, PICKS[self.pick], self.alpha[0])
+        learned_select(sampler)
+        answering = Answering(
+            session=session, model=model, sampler=sampler, num_masks=self.asked.num_masks, problems=self.problems,
+            alphas=self.alpha, batch=self.batch,
+        )  # fmt: skip
+        improve = Improvement(
+            answering=answering, judge=self.judge, objective=self.objective, reward=REWARDS[self.speed],
+            copies=self.copies, updates=self.updates,
+        )  # fmt: skip
+        if self.warm is None:
+            return improve
+        imitate = Imitation(answering=answering, teacher=self.teacher, chunk=self.chunk)
+        return lambda number: imitate(number) if number < self.training.warm_rounds else improve(number)
+
+    def validate(self, net: nn.Module, model: Model) -> dict[str, float]:
+        """Accuracy and forwards for each alpha, decoded as users do; "score" is the mean reward."""
+        found: dict[str, float] = {}
+        rewards = []
+        for alpha in self.alpha:
+            sampler = self.sampler(net, CoinsOrBest(), alpha)
+            right, forwards, room = self._decoded(model, sampler)
+            rewards.append(REWARDS[self.speed](right, forwards, room, torch.tensor([[alpha]])).mean())
+            which = f"_{alpha:g}" if len(self.alpha) > 1 else ""
+            found |= {f"validation_accuracy{which}": float(right.mean())}
+            found |= {f"validation_forwards{which}": float(forwards.double().mean())}
+        return found | {"score": float(torch.stack(rewards).mean())}
+
+    def _decoded(self, model: Model, sampler: Sampler) -> tuple[Tensor, Tensor, Tensor]:
+        """How right each is, its forwards, its new tokens: one answer to each problem."""
+        masks = self.asked.num_masks
+        rows = [model.canvas(one.prompt, new_tokens=masks, seed=seed) for seed, one in enumerate(self.held_out)]
+        right, forwards = (torch.zeros(len(rows), 1, dtype=kind) for kind in (torch.float64, torch.int64))
+        for _, finished in model.stream(rows, sampler, batch=self.batch):
+            for number, row in finished:
+                answer = model.answer(row)
+                right[number] = self.judge(self.held_out[number], answer.text)
+                forwards[number] = answer.nfe
+        return right, forwards, torch.full_like(forwards, masks)
+
+    def check(self) -> None:
+        """ValueError for what is known to be wrong before a large model is loaded."""
+        read_config(locate(self.base, self.revision))
+        assert self.judge and self.net()
+        if self.warm is not None:
+            assert self.teacher
+        self.problems(0)
+
+
+def run(recipe: PolicyTraining, *, out: Path, resume: bool = False) -> Path:
+    """Train in the folder `out`; the best policy so far is in `out`/policy, the folder returned.
+
+    Every process of a launch calls it. Raises ValueError as `Run.check`, for settings that do not fit, and for a reward
+    function that fails; FloatingPointError for a loss that is not finite. The run can be resumed after all of them.
+    """
+    best = out / "policy"
+    settings: dict[str, Any] = {"recipe": type(recipe).__name__} | asdict(recipe)
+    settings |= settings.pop("training")
+    Run(folder=out, settings=settings).check(resume)
+    recipe.check()
+    session = Session.small(recipe.net(), recipe.training, out)
+    at = session.accelerator
+    model = Model.load(recipe.base, revision=recipe.revision, device=str(at.device), dtype=recipe.dtype)
+    if recipe.prompts < at.num_processes:
+        raise ValueError(f"prompts={recipe.prompts} for {at.num_processes} processes: give each at least one")
+    held = Run(folder=out, main=session.main, settings=settings)
+    steps(
+        session,
+        recipe.update(session, model),
+        held,
+        validate=partial(recipe.validate, model=model),
+        keep=lambda net: save_policy(cast(ConfidencePolicy, net), best),
+        resume=resume,
+    )
+    if session.main:
+        top = max((record for record in held.records() if "score" in record), key=lambda record: record["score"])
+        validated = {name: x for name, x in top.items() if name in ("step", "score") or name.startswith("validation")}
+        about = {"recipe": "unveil train policy", "revision": model.revision, "validated": validated}
+        write_json(best / "card.json", settings | about)
+    return best

@@ -1,0 +1,178 @@
+"""Rounds of a policy's training: problems are answered, judged, and learned from. Jazbec et al. 2025, arXiv 2512.09106.
+
+Every process answers its share of a round's problems. What is learned is that of all of them, whatever their number.
+"""
+
+import time
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field
+from typing import Protocol, runtime_checkable
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from unveil.decoding.model import Model
+from unveil.objectives.policy import Additive, ClippedRatio, Lesson, Multiplicative, Part
+from unveil.sampling.sampler import Sampler, Selector
+from unveil.tasks.task import Problem
+from unveil.training.rollout import Decisions, Rollouts, learned_select, roll_out
+from unveil.training.session import Session
+
+
+@runtime_checkable
+class Judge(Protocol):
+    """How right an answer is."""
+
+    def __call__(self, problem: Problem, text: str) -> float:
+        """From 0 to 1."""
+        ...
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Asked:
+    """A process's share of a round: problems, the seed of each, and the weight of speed of each."""
+
+    problems: list[Problem]
+    seeds: list[int]
+    alphas: list[float]
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Answering:
+    """A frozen model, the sampler whose policy is trained, and the problems of each round."""
+
+    session: Session
+    model: Model
+    sampler: Sampler
+    num_masks: int
+    problems: Callable[[int], list[Problem]]  # of a round
+    alphas: Sequence[float] = (1.0,)  # the problems of a round take turns; several are told to the policy
+    batch: int = 64  # rows decoded at a time
+
+    def asked(self, number: int) -> Asked:
+        """This process's share of a round, counted from 0."""
+        at, problems = self.session.accelerator, self.problems(number)
+        mine = range(at.process_index, len(problems), at.num_processes)
+        first = self.session.training.loss_seed(number) * len(problems)
+        return Asked(
+            problems=[problems[i] for i in mine],
+            seeds=[first + i for i in mine],
+            alphas=[self.alphas[(i + number) % len(self.alphas)] for i in mine],
+        )
+
+    def answered(self, asked: Asked, copies: int, teacher: Selector | None = None) -> Rollouts:
+        """Decode them, with the policy or with a rule in its place."""
+        rows = [
+            self.model.canvas(problem.prompt, new_tokens=self.num_masks, seed=seed)
+            for problem, seed in zip(asked.problems, asked.seeds, strict=True)
+        ]
+        alphas = asked.alphas if len(self.alphas) > 1 else None
+        return roll_out(
+            self.sampler, self.model.denoiser, rows, copies=copies, batch=self.batch, alphas=alphas, teacher=teacher
+        )
+
+    def log_probs(self, decisions: Decisions) -> Float[Tensor, " n"]:
+        """Under the policy as it is now."""
+        return decisions.log_probs(learned_select(self.sampler))
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Imitation:
+    """A round of warm start: the policy learns to choose what a rule chose. Every rollout counts the same."""
+
+    answering: Answering
+    teacher: Selector
+    chunk: int = 64
+
+    def __call__(self, number: int) -> dict[str, float]:
+        """One update; what to log."""
+        at = self.answering
+        decisions = at.answered(at.asked(number), 1, self.teacher).decisions
+        steps = decisions.rollout.bincount()
+        (rows,) = at.session.total([len(steps)])
+        weight = (1 / (rows * steps[decisions.rollout])).to(decisions.log_prob)
+        parts = torch.arange(len(decisions)).split(self.chunk)
+        losses = (-(weight[some] * at.log_probs(decisions.rows(some)).to("cpu")).sum() for some in parts)
+        total, numbers = learned(at.session, losses, number)
+        return {"imitation": total} | numbers
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Improvement:
+    """A round of GRPO: several answers to each problem, and what makes the better of them more probable."""
+
+    answering: Answering
+    judge: Judge
+    objective: ClippedRatio = field(default_factory=ClippedRatio)
+    reward: Multiplicative | Additive = field(default_factory=Multiplicative)
+    copies: int = 8
+    updates: int = 2
+
+    def __call__(self, number: int) -> dict[str, float]:
+        """Answer, judge, learn; what to log."""
+        began = time.perf_counter()
+        session, asked = self.answering.session, self.answering.asked(number)
+        rollouts = self.answering.answered(asked, self.copies)
+        correct = judged(self.answering.model, self.judge, asked.problems, rollouts)
+        alpha = torch.tensor(asked.alphas, dtype=torch.float64)[:, None]
+        rewards = self.reward(correct, rollouts.nfe, rollouts.room, alpha)
+        decided = time.perf_counter()
+        (mass,) = session.total([self.objective.mass(rollouts.decisions.rollout.bincount())])
+        lesson = self.objective.lesson(rollouts.decisions, rewards, mass=mass)
+        record = self.metrics(rollouts, correct, rewards) | self.learn(lesson, number)
+        seconds = {"decode_seconds": decided - began, "update_seconds": time.perf_counter() - decided}
+        return record | seconds
+
+    def metrics(self, rollouts: Rollouts, correct: Tensor, rewards: Tensor) -> dict[str, float]:
+        """Means over the rollouts of all processes; shares of groups with signal and of decisions that open nothing."""
+        decisions = rollouts.decisions
+        sums: list[Tensor | int] = [rewards.sum(), correct.sum(), rollouts.nfe.sum(), rewards.numel()]
+        groups: list[Tensor | int] = [(rewards.amax(1) > rewards.amin(1)).sum(), len(rewards)]
+        empty: list[Tensor | int] = [(~decisions.chosen.any(1)).sum(), len(decisions)]
+        reward, right, forwards, rows, signal, all_groups, nothing, steps = self.answering.session.total(
+            [float(x) for x in (*sums, *groups, *empty)]
+        )
+        return {
+            "reward": reward / rows, "accuracy": right / rows, "forwards": forwards / rows,
+            "signal": signal / all_groups, "empty": nothing / steps,
+        }  # fmt: skip
+
+    def learn(self, lesson: Lesson[Decisions], number: int) -> dict[str, float]:
+        """The updates; nothing is changed where no process has a group with signal."""
+        session = self.answering.session
+        (decided,) = session.total([len(lesson)])
+        numbers = {"norm": 0.0, "lr": session.training.rate(number)}
+        held = 0.0
+        for _ in range(self.updates if decided else 0):
+            parts: list[Part] = []
+            losses = _kept(self.objective.losses(self.answering.log_probs, lesson), parts)
+            numbers = learned(session, losses, number)[1]
+            (held,) = session.total([sum(float(part.clipped) for part in parts)])
+        return numbers | {"clip": held / max(1.0, decided)}
+
+
+def _kept(parts: Iterable[Part], kept: list[Part]) -> Iterable[Tensor]:
+    for part in parts:
+        kept.append(part._replace(loss=part.loss.detach()))
+        yield part.loss
+
+
+def learned(session: Session, losses: Iterable[Tensor], number: int) -> tuple[float, dict[str, float]]:
+    """One update from losses that are differentiated one by one; their sum over all processes, and what to log."""
+    own = 0.0
+    for loss in losses:
+        loss.backward()
+        own += float(loss.detach())
+    (total,) = session.total([own])
+    session.summed()
+    return total, session.applied(total, number)
+
+
+def judged(model: Model, judge: Judge, problems: Sequence[Problem], rollouts: Rollouts) -> Float[Tensor, "P G"]:
+    """How right each answer is."""
+    values = [
+        judge(problems[number // rollouts.copies], model.answer(row).text)
+        for number, row in enumerate(rollouts.finished)
+    ]
+    return torch.tensor(values, dtype=torch.float64).unflatten(0, (-1, rollouts.copies))

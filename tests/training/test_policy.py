@@ -1,0 +1,313 @@
+"""Training a policy: resumed or on two processes it is the same training; a round learns what its answers say."""
+
+import json
+from collections import Counter
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from tests.training import rounds
+from tests.training.rounds import HERE, recipe
+from tests.training.test_processes import launch
+from unveil.decoding.model import Model
+from unveil.files import read_jsonl
+from unveil.objectives.policy import has_signal
+from unveil.policies.confidence import ConfidencePolicy
+from unveil.policies.store import load_policy, save_policy
+from unveil.sampling.picks import Threshold
+from unveil.sampling.sampler import Select
+from unveil.training.policy import PolicyTraining, run
+from unveil.training.rollout import learned_select, roll_out
+from unveil.training.rounds import Imitation, Improvement, judged
+from unveil.training.session import Session
+from unveil.training.settings import WarmStarted
+
+WARM = WarmStarted(steps=3, warm_rounds=1)
+TIMES = ("decode_seconds", "update_seconds")
+
+
+@pytest.fixture(scope="module")
+def base(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A tiny model."""
+    return rounds.model(tmp_path_factory.mktemp("tiny"))
+
+
+def state(out: Path) -> dict[str, torch.Tensor]:
+    return load_file(out / "state.safetensors")
+
+
+def metrics(out: Path) -> list[dict[str, Any]]:
+    return [{k: x for k, x in row.items() if k not in TIMES} for row in read_jsonl(out / "metrics.jsonl")]
+
+
+def opened(made: PolicyTraining, out: Path) -> tuple[Session, Improvement | Imitation]:
+    """What a run has in memory before its first round."""
+    session = Session.small(made.net(), made.training, out)
+    update = made.update(session, Model.load(made.base, dtype=made.dtype))
+    assert isinstance(update, Improvement | Imitation)
+    return session, update
+
+
+@pytest.fixture(scope="module")
+def alone(base: Path) -> Path:
+    """Three rounds in one process."""
+    out = base.parent / "alone"
+    run(recipe(base), out=out)
+    assert len(metrics(out)) == 3
+    return out
+
+
+def test_training_changes_the_policy(alone: Path, base: Path) -> None:
+    fresh = recipe(base).net().state_dict()
+    assert any((fresh[name.removeprefix("model.")] != x).any() for name, x in state(alone).items() if "model." in name)
+    assert any(row["signal"] > 0 and row["norm"] > 0 for row in metrics(alone))
+
+
+def test_a_resumed_training_equals_an_uninterrupted_one(
+    alone: Path, base: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The user's function raises in the second round, is mended, and the run goes on."""
+    calls, works = [], rounds.variety
+
+    def breaks(problem: Any, text: str) -> float:
+        calls.append(text)
+        if len(calls) > 8 + 12:  # tried at the start, then one round
+            raise KeyError("no such thing")
+        return works(problem, text)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(rounds, "variety", breaks)
+        with pytest.raises(ValueError, match=r"(?s)reward .*:variety, problem .*KeyError: 'no such thing'"):
+            run(recipe(base), out=tmp_path)
+    assert len(metrics(tmp_path)) == 1
+    run(recipe(base), out=tmp_path, resume=True)
+    assert metrics(tmp_path) == metrics(alone)
+    mine, theirs = state(tmp_path), state(alone)
+    assert mine.keys() == theirs.keys() and all((mine[name] == theirs[name]).all() for name in mine)
+
+
+@pytest.mark.slow
+def test_two_processes_equal_one(alone: Path, base: Path) -> None:
+    """Also where one of them has no group with signal, which is so in some round."""
+    out = base.parent / "two"
+    launch(2, out, module=HERE, settings=[])
+    for mine, theirs in zip(metrics(out), metrics(alone), strict=True):
+        assert mine == pytest.approx(theirs, rel=1e-9)
+    one, two = state(alone), state(out)
+    assert all((one[name] - two[name]).abs().max() < 1e-10 for name in one)
+
+
+def test_in_some_round_a_process_of_two_has_no_signal(base: Path) -> None:
+    """What the test before this one needs to be strong."""
+    _, update = opened(recipe(base), base.parent / "none")
+    assert isinstance(update, Improvement)
+    at = update.answering
+    asked = at.asked(0)
+    signal = has_signal(judged(at.model, update.judge, asked.problems, at.answered(asked, 3)))
+    assert signal[0::2].any() != signal[1::2].any()
+
+
+def test_a_round_is_the_gradient_of_its_answers(base: Path) -> None:
+    """One update is a step of plain gradient descent on - sum of weight * advantage * log-probability."""
+    made = recipe(base, "updates=1")
+    session, update = opened(made, base.parent / "none")
+    assert isinstance(update, Improvement)
+    at, net = update.answering, session.model
+    asked = at.asked(0)
+    rollouts = at.answered(asked, 3)
+    correct = judged(at.model, update.judge, asked.problems, rollouts)
+    rewards = correct * (19 - rollouts.nfe + 1) / 19  # alpha 1
+    centred = rewards - rewards.mean(1, keepdim=True)
+    numbers = rollouts.decisions.rollout
+    log_probs = rollouts.decisions.log_probs(learned_select(at.sampler))
+    length = numbers.bincount()[numbers]
+    (-(centred.flatten()[numbers] * log_probs / length).sum() / 12).backward()
+    expected = {name: x.grad.clone() for name, x in net.named_parameters() if x.grad is not None}
+    net.zero_grad()
+    seen = {}
+    object.__setattr__(session.optimisers[0], "step", lambda: seen.update(_gradients(net)))
+    record = update(0)
+    factor = min(1.0, 1.0 / record["norm"]) if record["norm"] > 1 else 1.0  # clipped to 1
+    assert seen.keys() == expected.keys()
+    for name, grad in expected.items():
+        assert torch.allclose(seen[name], factor * grad, rtol=1e-9, atol=1e-15), name
+    assert record["reward"] == pytest.approx(float(rewards.mean()))
+    assert record["accuracy"] == pytest.approx(float(correct.mean()))
+    assert record["forwards"] == pytest.approx(float(rollouts.nfe.double().mean()))
+
+
+def _gradients(net: torch.nn.Module) -> dict[str, torch.Tensor]:
+    return {name: x.grad.clone() for name, x in net.named_parameters() if x.grad is not None}
+
+
+def test_without_signal_nothing_changes(base: Path, tmp_path: Path) -> None:
+    """Momentum and weight decay neither."""
+    made = recipe(base, reward=f"{HERE}:nothing")
+    run(made, out=tmp_path)
+    fresh = made.net().state_dict()
+    kept = state(tmp_path)
+    assert all((kept[f"model.{name}"] == x).all() for name, x in fresh.items())
+    assert all(row["signal"] == 0 and row["norm"] == 0 for row in metrics(tmp_path))
+
+
+def test_a_warm_start_learns_the_rule(base: Path, tmp_path: Path) -> None:
+    """What the rule chooses becomes ever more probable; the rounds after it are answered by the policy."""
+    warm = ["warm=fast_dllm:threshold=0.5", "warm_rounds=40", "warm_lr=0.02"]
+    made = recipe(base, *warm, "steps=42", "validate_every=42")
+    run(made, out=tmp_path)
+    rows = metrics(tmp_path)
+    assert [("imitation" in row, "reward" in row) for row in rows] == [(True, False)] * 40 + [(False, True)] * 2
+    first, last = (sum(row["imitation"] for row in some) for some in (rows[:5], rows[35:40]))
+    assert last < 0.7 * first
+    assert [row["lr"] for row in rows] == [0.02] * 40 + [0.05, 0.05]
+
+
+def test_imitation_is_the_likelihood_of_the_rules_choices(base: Path) -> None:
+    made = recipe(base, "warm=fast_dllm:threshold=0.5", "warm_rounds=1")
+    session = Session.small(made.net(), made.training, base.parent / "none")
+    at = made.update(session, Model.load(made.base, dtype="float64"))
+    rule = Imitation(answering=_answering(made, session), teacher=made.teacher, chunk=5)
+    asked = rule.answering.asked(0)
+    told = rule.answering.answered(asked, 1, rule.teacher)
+    plain = replace(rule.answering.sampler, unmask=made.teacher)
+    pairs = zip(asked.problems, asked.seeds, strict=True)
+    rows = [rule.answering.model.canvas(problem.prompt, new_tokens=19, seed=seed) for problem, seed in pairs]
+    alone = [plain.decode(rule.answering.model.denoiser, row) for row in rows]
+    assert all((a.tokens == b.tokens).all() for a, b in zip(told.finished, alone, strict=True))
+    assert [int(a.nfe) for a in told.finished] == [int(b.nfe) for b in alone]
+    log_probs = rule.answering.log_probs(told.decisions)
+    means = [log_probs[told.decisions.rollout == number].mean() for number in range(4)]
+    assert rule(0)["imitation"] == pytest.approx(-float(torch.stack(means).detach().mean()))
+    assert callable(at)
+
+
+def _answering(made: PolicyTraining, session: Session) -> Any:
+    cold = replace(made, warm=None, training=replace(made.training, warm_rounds=0))
+    update = cold.update(session, Model.load(made.base, dtype="float64"))
+    assert isinstance(update, Improvement)
+    return update.answering
+
+
+def test_with_several_alphas_the_policy_is_told(base: Path, tmp_path: Path) -> None:
+    made = recipe(base, "alpha=0.5,4,1", "steps=1")
+    _, update = opened(made, tmp_path)
+    assert isinstance(update, Improvement)
+    turns = [update.answering.asked(number).alphas for number in range(3)]
+    assert turns == [[0.5, 4, 1, 0.5], [4, 1, 0.5, 4], [1, 0.5, 4, 1]]
+    asked = update.answering.asked(1)
+    decisions = update.answering.answered(asked, 2).decisions
+    told = decisions.seen.alpha.tolist()
+    assert told == [asked.alphas[int(number) // 2] for number in decisions.rollout]
+    best = run(made, out=tmp_path / "run")
+    assert load_policy(best).settings.alpha
+    last = metrics(tmp_path / "run")[-1]
+    assert {f"validation_accuracy_{alpha:g}" for alpha in made.alpha} < last.keys()
+
+
+def test_validation_decodes_as_users_do(base: Path, alone: Path, tmp_path: Path) -> None:
+    made = recipe(base)
+    best = load_policy(alone / "policy")
+    model = Model.load(base, dtype="float64")
+    found = made.validate(best, model)
+    kept = max((row for row in metrics(alone) if "score" in row), key=lambda row: row["score"])
+    assert found == {name: kept[name] for name in found}
+    prompts = [problem.prompt for problem in made.held_out]
+    answers = model.decode(prompts, f"policy:path={alone / 'policy'}", new_tokens=19)
+    right = [rounds.variety(*pair) for pair in zip(made.held_out, (a.text for a in answers), strict=True)]
+    assert found["validation_accuracy"] == pytest.approx(sum(right) / 3)
+    assert found["validation_forwards"] == pytest.approx(sum(a.nfe for a in answers) / 3)
+    card = json.loads((alone / "policy" / "card.json").read_text())
+    assert card["validated"] == found | {"step": kept["step"]}
+    assert card["task"] == "sudoku" and card["reward"] == made.reward and card["revision"] == model.revision
+
+
+def test_problems_are_fresh_and_never_those_of_validation(base: Path) -> None:
+    made = recipe(base)
+    prompts = [problem.prompt for number in range(20) for problem in made.problems(number)]
+    assert len({*prompts}) > 75 and not {*prompts} & {problem.prompt for problem in made.held_out}
+    assert made.problems(3) == recipe(base).problems(3) != made.problems(4)
+
+
+def test_a_file_is_read_once_an_epoch(base: Path, tmp_path: Path) -> None:
+    file = tmp_path / "puzzles.jsonl"
+    all_of_them = recipe(base)._split("validation").generate(13, 5)
+    file.write_text("".join(json.dumps({"input": p.prompt.removesuffix("=\n").strip()}) + "\n" for p in all_of_them))
+    made = recipe(base, data=str(file))
+    held = {problem.prompt for problem in made.held_out}
+    seen = Counter(problem.prompt for number in range(5) for problem in made.problems(number))
+    assert len(held) == 3 and len(seen) == 10 and {*seen.values()} == {2} and not held & seen.keys()
+    with pytest.raises(ValueError, match="has 13 problems, a round takes 11 beside 3 for validation: set fewer"):
+        recipe(base, "prompts=11", data=str(file)).problems(0)
+
+
+def test_training_goes_on_from_a_policy(base: Path, alone: Path, tmp_path: Path) -> None:
+    made = recipe(base, start=str(alone / "policy"))
+    mine, theirs = made.net().state_dict(), load_policy(alone / "policy").state_dict()
+    assert all((mine[name] == theirs[name]).all() for name in theirs)
+    other = ConfidencePolicy(replace(made.network, top=2))
+    save_policy(other, tmp_path)
+    with pytest.raises(ValueError, match="holds a policy with .*top=2.*asked for is one with .*top=1"):
+        recipe(base, start=str(tmp_path)).net()
+
+
+@pytest.mark.parametrize(
+    ("settings", "fault"),
+    [
+        ("prompts=0", "prompts=0 is not positive: give at least 1"),
+        ("block=0", "block=0 is not positive: give at least 1, or none for the whole canvas"),
+        ("copies=1", "copies=1: a group needs at least 2 answers"),
+        ("warm_rounds=3", "warm=None and warm_rounds=3 go together"),
+        ("warm_rounds=4", "warm_rounds=4 is outside 0..3, the rounds there are"),
+        ("warm_lr=0", "warm_lr=0.0 is not positive"),
+        ("warm=llada", "warm=llada and warm_rounds=0 go together"),
+        ("alpha=1,1", "must be different numbers, none negative"),
+        ("alpha=-1", "must be different numbers, none negative"),
+        ("precision=bf16", "precision=bf16 has no effect on a policy: leave it out"),
+        ("optimiser=muon", "optimiser=muon has no effect"),
+        ("micro_rows=2", "micro_rows=2 has no effect"),
+        ("speed=fast", "speed='fast' is unknown: choose one of multiplicative, additive"),
+        ("pick=best", "pick='best' is unknown"),
+        ("ratio=0", "clip=0.0 is not positive"),
+        ("warm=llada warm_rounds=1 pick=plackett_luce", "draws sequences, a rule opens sets"),
+    ],
+)
+def test_bad_settings_are_refused(base: Path, settings: str, fault: str) -> None:
+    with pytest.raises(ValueError, match=fault):
+        recipe(base, *settings.split())
+
+
+@pytest.mark.parametrize(
+    ("parts", "fault"),
+    [
+        ({"task": "sodoku"}, "unknown task 'sodoku': did you mean 'sudoku'"),
+        ({"reward": "nowhere:f"}, "there is no module 'nowhere'"),
+        ({"base": "no-such-model"}, "no-such-model"),
+        ({"warm": "remdm", "training": WARM}, "revises or remasks, a policy only unmasks"),
+        ({"warm": "llada:block=4,steps=5", "training": WARM}, "leave its block out"),
+        ({"start": "nowhere"}, "nowhere has no policy.json"),
+    ],
+)
+def test_what_cannot_work_is_known_before_the_model_is_loaded(
+    base: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, parts: dict[str, Any], fault: str
+) -> None:
+    monkeypatch.setattr(Model, "load", lambda *_, **__: 1 / 0)
+    with pytest.raises(ValueError, match=fault):
+        run(replace(recipe(base), **parts), out=tmp_path)
+    assert not (tmp_path / "state.safetensors").exists()
+
+
+def test_a_teacher_decides_and_the_policy_looks_on(base: Path) -> None:
+    """A rule that needs less than the policy; what the policy needs is computed all the same."""
+    made = recipe(base, "entropy=true", "top=3")
+    _, update = opened(made, base.parent / "none")
+    assert isinstance(update, Improvement)
+    at = update.answering
+    rows = [at.model.canvas(p.prompt, new_tokens=19, seed=s) for s, p in enumerate(made.problems(0))]
+    rule = Select(pick=Threshold(bar=0.5))
+    told = roll_out(at.sampler, at.model.denoiser, rows, copies=1, batch=2, teacher=rule)
+    assert told.decisions.seen.features.shape[2] == 4 and (told.decisions.log_prob == 0).all()
+    assert (told.decisions.chosen <= told.decisions.eligible).all()
