@@ -43,6 +43,7 @@ SETTINGS: Mapping[str, str] = {  # what differs from REST, which goes on from th
     "drawn": "dense=1 drawn=1",
     "distractors": "dense=1 distractors=10",
     "small": "dense=1 width=64 layers=2",
+    "short-mix": "dense=0.5 trailing=16 distractors=10",
     "distractors-1": "dense=1 distractors=10 seed=1",
     "distractors-2": "dense=1 distractors=10 seed=2",
     "dense-1": "dense=1 seed=1",

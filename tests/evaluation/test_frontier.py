@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from unveil.decoding.spec import parse_sampler
+from unveil.decoding.spec import expand, parse_sampler
 from unveil.evaluation.frontier import (
     HEURISTICS,
     Family,
@@ -21,7 +21,6 @@ from unveil.evaluation.frontier import (
     best,
     block_sizes,
     efficient,
-    expand,
     families_of,
     held_out,
     heuristic_grids,

@@ -2,6 +2,7 @@
 
 import inspect
 from collections.abc import Callable
+from itertools import product
 from typing import Any, get_args
 
 from unveil.policies.recipe import policy
@@ -41,6 +42,29 @@ def mark(text: str) -> str:
         return text
     folder = locate_policy(path=settings.get("path"), name=settings.get("name"))
     return f"{text} {policy_mark(folder)}"
+
+
+def expand(spec: str) -> list[str]:
+    """The samplers of a grid: `NAME:a=1|2,b=3|4` is four, and b varies fastest.
+
+    ValueError for an alternative without text. Names and values are not checked here.
+    """
+    name, items = grid_items(spec)
+    texts = [[f"{key}={value}" if equals else key for value in values] for key, equals, values in items]
+    return list(dict.fromkeys(name + (":" if items else "") + ",".join(chosen) for chosen in product(*texts)))
+
+
+def grid_items(spec: str) -> tuple[str, list[tuple[str, str, list[str]]]]:
+    """The name, and (key, "=", alternatives) of each setting."""
+    name, _, rest = spec.partition(":")
+    items = []
+    for item in filter(None, (part.strip() for part in rest.split(","))):
+        key, equals, text = (part.strip() for part in item.partition("="))
+        values = [value.strip() for value in text.split("|")]
+        if equals and not all(values):
+            raise ValueError(f"{item!r} in sampler {spec!r} has an empty value: write {key}=VALUE or {key}=VALUE|VALUE")
+        items.append((key, equals, values))
+    return name.strip(), items
 
 
 def recipe_settings(recipe: Callable[..., Sampler]) -> dict[str, inspect.Parameter]:

@@ -8,12 +8,12 @@ is. Intervals resample the problems, the same ones for all families, so that dif
 import math
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, is_dataclass, replace
-from itertools import product
 from typing import Any, NamedTuple
 
 import numpy as np
 from jaxtyping import Float
 
+from unveil.decoding.spec import expand, grid_items
 from unveil.evaluation.frontier_plot import GRID
 from unveil.evaluation.statistics import Difference, paired_difference
 from unveil.tasks.task import Problem, Task
@@ -99,34 +99,11 @@ class AtBudget(NamedTuple):
     behind: Difference | None  # accuracy of the best family minus this one's; None for the best, and without a setting
 
 
-def expand(spec: str) -> list[str]:
-    """The samplers of a grid: `NAME:a=1|2,b=3|4` is four, and b varies fastest.
-
-    ValueError for an alternative without text. Names and values are not checked here.
-    """
-    name, items = _split(spec)
-    texts = [[f"{key}={value}" if equals else key for value in values] for key, equals, values in items]
-    return list(dict.fromkeys(name + (":" if items else "") + ",".join(chosen) for chosen in product(*texts)))
-
-
-def _split(spec: str) -> tuple[str, list[tuple[str, str, list[str]]]]:
-    """The name, and (key, "=", alternatives) of each setting."""
-    name, _, rest = spec.partition(":")
-    items = []
-    for item in filter(None, (part.strip() for part in rest.split(","))):
-        key, equals, text = (part.strip() for part in item.partition("="))
-        values = [value.strip() for value in text.split("|")]
-        if equals and not all(values):
-            raise ValueError(f"{item!r} in sampler {spec!r} has an empty value: write {key}=VALUE or {key}=VALUE|VALUE")
-        items.append((key, equals, values))
-    return name.strip(), items
-
-
 def families_of(specs: Sequence[str]) -> list[Family]:
     """One family for all grids in which the same settings of a recipe vary and the others are equal."""
     found: dict[str, Family] = {}
     for spec in specs:
-        recipe, items = _split(spec)
+        recipe, items = grid_items(spec)
         varying = tuple(key for key, _, values in items if len(values) > 1)
         texts = [key if key in varying or not equals else f"{key}={values[0]}" for key, equals, values in items]
         name = recipe + (":" if items else "") + ",".join(texts)
@@ -273,7 +250,7 @@ def plotted(family: Family, results: Sequence[Mapping[str, Any]]) -> list[dict[s
         return [dict(result) for result in results]
     shown = []
     for result in results:
-        recipe, items = _split(str(result["sampler"]))
+        recipe, items = grid_items(str(result["sampler"]))
         values = {key: value for key, _, (value,) in items}
         extra = "".join(f" {key} {values[key]}" for key in beside)
         texts = [f"{key}={value}" + extra * (key == along) for key, value in values.items() if key not in beside]

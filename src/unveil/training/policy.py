@@ -11,12 +11,11 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any, ClassVar, cast
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 
 from unveil.decoding.model import Model
-from unveil.decoding.spec import parse_sampler
+from unveil.decoding.spec import expand, parse_sampler
 from unveil.files import write_json
 from unveil.models.checkpoint import read_config
 from unveil.models.locate import locate
@@ -38,10 +37,9 @@ from unveil.sampling.picks import Pick
 from unveil.sampling.random_picks import CoinsOrBest, PlackettLuce
 from unveil.sampling.recipes import PLANS, among
 from unveil.sampling.sampler import Never, Sampler, Select, Selector
-from unveil.tasks import task
-from unveil.tasks.task import Problem, Task
 from unveil.training.checkpoint import Run
 from unveil.training.judge import FunctionJudge, TaskJudge
+from unveil.training.problems import Problems
 from unveil.training.rollout import learned_select
 from unveil.training.rounds import Answering, Imitation, Improvement, Judge
 from unveil.training.session import Session
@@ -73,7 +71,7 @@ class PolicyTraining:
 
     Fresh problems of the training split are drawn for each round, or those of the file `data` are used; validation
     problems are never among them. With several `alpha` the policy is told the weight of speed, and one training serves
-    them all [D]. The first `warm_rounds` rounds imitate the rule of the sampler `warm` [D].
+    them all [D]. The first `warm_rounds` rounds imitate `warm`: one rule, or several, which leaves more to chance [D].
     """
 
     name: ClassVar[str] = "policy"
@@ -88,7 +86,7 @@ class PolicyTraining:
     alpha: tuple[float, ...] = (1.0,)  # weights of speed
     block: int | None = None  # columns denoised at a time; none: the whole canvas
     cache: str = "none"
-    warm: str | None = None  # a sampler, for example fast_dllm:threshold=0.9
+    warm: str | None = None  # a sampler, or a grid of them that take turns: fast_dllm:threshold=0.5|0.7|0.9
     prompts: int = 16  # a round, over all processes
     copies: int = 8  # answers to each
     batch: int = 64  # rows decoded at a time
@@ -139,50 +137,18 @@ class PolicyTraining:
         )
 
     @cached_property
-    def asked(self) -> Task:
-        """The task, with problems to learn from. ValueError as `unveil.tasks.task`."""
-        return self._split("train")
-
-    def _split(self, split: str) -> Task:
-        return cast(Task, replace(cast(Any, task(self.task)), split=split))
-
-    @cached_property
-    def _parts(self) -> tuple[list[Problem], list[Problem]]:
-        """The problems of the file, divided."""
-        problems = self.asked.read(cast(str, self.data))
-        if len(problems) < self.validation + self.prompts:
-            raise ValueError(
-                f"{self.data} has {len(problems)} problems, a round takes {self.prompts} beside {self.validation} "
-                "for validation: set fewer, or give more problems"
-            )
-        order = np.random.default_rng([self.training.seed, 2]).permutation(len(problems)).tolist()
-        return [problems[i] for i in order[self.validation :]], [problems[i] for i in order[: self.validation]]
-
-    def problems(self, number: int) -> list[Problem]:
-        """Those of a round, a function of its number and the seed; each of a file once an epoch."""
-        if self.data is None:
-            return self.asked.generate(self.prompts, self.training.loss_seed(number))
-        learn, _ = self._parts
-        places = range(number * self.prompts, (number + 1) * self.prompts)
-        orders = {
-            epoch: np.random.default_rng([self.training.seed, 3, epoch]).permutation(len(learn))
-            for epoch in {place // len(learn) for place in places}
-        }
-        return [learn[orders[place // len(learn)][place % len(learn)]] for place in places]
-
-    @cached_property
-    def held_out(self) -> list[Problem]:
-        """Problems by which the policy is chosen."""
-        if self.data is None:
-            return self._split("validation").generate(self.validation, self.training.seed)
-        return self._parts[1]
+    def problems(self) -> Problems:
+        """What is learned from and validated on."""
+        return Problems(
+            spec=self.task, data=self.data, each=self.prompts, num_held_out=self.validation, seed=self.training.seed
+        )
 
     @cached_property
     def judge(self) -> Judge:
         """The task's own, or the user's function, tried on a few problems. ValueError as `FunctionJudge.load`."""
         if self.reward is None:
-            return TaskJudge(task=self.asked)
-        return FunctionJudge.load(self.reward, self.held_out[:4])
+            return TaskJudge(task=self.problems.task)
+        return FunctionJudge.load(self.reward, self.problems.held_out[:4])
 
     def net(self) -> ConfidencePolicy:
         """The policy to start from. ValueError if one that is given is of another kind than asked for."""
@@ -195,14 +161,17 @@ class PolicyTraining:
         return net
 
     @property
-    def teacher(self) -> Selector:
-        """The rule to imitate, in the policy's blocks. ValueError where it does more than unmask."""
-        sampler = parse_sampler(cast(str, self.warm), self.asked.num_masks)
-        if not (isinstance(sampler.revise, Never) and isinstance(sampler.remask, Never)):
-            raise ValueError(f"warm={self.warm} revises or remasks, a policy only unmasks: take another sampler")
-        if sampler.blocks.size is not None:
-            raise ValueError(f"warm={self.warm}: the rule works in the policy's blocks, leave its block out")
-        return sampler.unmask
+    def teachers(self) -> list[Selector]:
+        """The rules to imitate, in the policy's blocks. ValueError for one that does more than unmask."""
+        found = []
+        for spec in expand(cast(str, self.warm)):
+            sampler = parse_sampler(spec, self.problems.task.num_masks)
+            if not (isinstance(sampler.revise, Never) and isinstance(sampler.remask, Never)):
+                raise ValueError(f"warm={spec} revises or remasks, a policy only unmasks: take another sampler")
+            if sampler.blocks.size is not None:
+                raise ValueError(f"warm={spec}: the rule works in the policy's blocks, leave its block out")
+            found.append(sampler.unmask)
+        return found
 
     def sampler(self, net: nn.Module, pick: Pick, alpha: float | None) -> Sampler:
         """How the policy decodes. `max_steps` bounds picks that may open nothing."""
@@ -213,7 +182,7 @@ class PolicyTraining:
         score = Learned(net=policy, blocks=sees, alpha=told)
         return Sampler(
             blocks=blocks, refresh=PLANS[self.cache], unmask=Select(score=score, pick=pick),
-            max_steps=self.asked.num_masks,
+            max_steps=self.problems.task.num_masks,
         )  # fmt: skip
 
     def update(self, session: Session, model: Model) -> Callable[[int], dict[str, float]]:
@@ -221,8 +190,8 @@ class PolicyTraining:
         sampler = self.sampler(session.model, PICKS[self.pick], self.alpha[0])
         learned_select(sampler)
         answering = Answering(
-            session=session, model=model, sampler=sampler, num_masks=self.asked.num_masks, problems=self.problems,
-            alphas=self.alpha, batch=self.batch,
+            session=session, model=model, sampler=sampler, num_masks=self.problems.task.num_masks,
+            problems=self.problems.round, alphas=self.alpha, batch=self.batch,
         )  # fmt: skip
         improve = Improvement(
             answering=answering, judge=self.judge, objective=self.objective, reward=REWARDS[self.speed],
@@ -230,7 +199,7 @@ class PolicyTraining:
         )  # fmt: skip
         if self.warm is None:
             return improve
-        imitate = Imitation(answering=answering, teacher=self.teacher, chunk=self.chunk)
+        imitate = Imitation(answering=answering, teachers=self.teachers, chunk=self.chunk)
         return lambda number: imitate(number) if number < self.training.warm_rounds else improve(number)
 
     def validate(self, net: nn.Module, model: Model) -> dict[str, float]:
@@ -248,13 +217,13 @@ class PolicyTraining:
 
     def _decoded(self, model: Model, sampler: Sampler) -> tuple[Tensor, Tensor, Tensor]:
         """How right each is, its forwards, its new tokens: one answer to each problem."""
-        masks = self.asked.num_masks
-        rows = [model.canvas(one.prompt, new_tokens=masks, seed=seed) for seed, one in enumerate(self.held_out)]
+        masks, problems = self.problems.task.num_masks, self.problems.held_out
+        rows = [model.canvas(one.prompt, new_tokens=masks, seed=seed) for seed, one in enumerate(problems)]
         right, forwards = (torch.zeros(len(rows), 1, dtype=kind) for kind in (torch.float64, torch.int64))
         for _, finished in model.stream(rows, sampler, batch=self.batch):
             for number, row in finished:
                 answer = model.answer(row)
-                right[number] = self.judge(self.held_out[number], answer.text)
+                right[number] = self.judge(problems[number], answer.text)
                 forwards[number] = answer.nfe
         return right, forwards, torch.full_like(forwards, masks)
 
@@ -263,8 +232,8 @@ class PolicyTraining:
         read_config(locate(self.base, self.revision))
         assert self.judge and self.net()
         if self.warm is not None:
-            assert self.teacher
-        self.problems(0)
+            assert self.teachers
+        self.problems.round(0)
 
 
 def run(recipe: PolicyTraining, *, out: Path, resume: bool = False) -> Path:

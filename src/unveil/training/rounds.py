@@ -79,16 +79,20 @@ class Answering:
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Imitation:
-    """A round of warm start: the policy learns to choose what a rule chose. Every rollout counts the same."""
+    """A round of warm start: the policy learns to choose what a rule chose; rules take turns.
+
+    Every rollout counts the same.
+    """
 
     answering: Answering
-    teacher: Selector
+    teachers: Sequence[Selector]
     chunk: int = 64
 
     def __call__(self, number: int) -> dict[str, float]:
         """One update; what to log."""
         at = self.answering
-        decisions = at.answered(at.asked(number), 1, self.teacher).decisions
+        teacher = self.teachers[number % len(self.teachers)]
+        decisions = at.answered(at.asked(number), 1, teacher).decisions
         steps = decisions.rollout.bincount()
         (rows,) = at.session.total([len(steps)])
         weight = (1 / (rows * steps[decisions.rollout])).to(decisions.log_prob)

@@ -1,0 +1,60 @@
+"""The problems of a policy's training: which are learned from in each round, and which it is validated on."""
+
+from dataclasses import dataclass, replace
+from functools import cached_property
+from typing import Any, cast
+
+import numpy as np
+
+from unveil.tasks import task
+from unveil.tasks.task import Problem, Task
+
+
+@dataclass(frozen=True, kw_only=True)
+class Problems:
+    """Functions of the seed: fresh ones of the task's training split, or those of a JSON-lines file `data`."""
+
+    spec: str  # the task, as `unveil.tasks.task` takes it
+    data: str | None
+    each: int  # a round
+    num_held_out: int
+    seed: int
+
+    @cached_property
+    def task(self) -> Task:
+        """The task, with problems to learn from. ValueError as `unveil.tasks.task`."""
+        return self._split("train")
+
+    def round(self, number: int) -> list[Problem]:
+        """Those of a round, counted from 0; each of a file once an epoch."""
+        if self.data is None:
+            return self.task.generate(self.each, self.seed * 1_000_003 + number)
+        learn, _ = self._parts
+        places = range(number * self.each, (number + 1) * self.each)
+        orders = {
+            epoch: np.random.default_rng([self.seed, 3, epoch]).permutation(len(learn))
+            for epoch in {place // len(learn) for place in places}
+        }
+        return [learn[orders[place // len(learn)][place % len(learn)]] for place in places]
+
+    @cached_property
+    def held_out(self) -> list[Problem]:
+        """Problems by which the policy is chosen, none of which is ever learned from."""
+        if self.data is None:
+            return self._split("validation").generate(self.num_held_out, self.seed)
+        return self._parts[1]
+
+    def _split(self, split: str) -> Task:
+        return cast(Task, replace(cast(Any, task(self.spec)), split=split))
+
+    @cached_property
+    def _parts(self) -> tuple[list[Problem], list[Problem]]:
+        """The problems of the file, divided."""
+        problems = self.task.read(cast(str, self.data))
+        if len(problems) < self.num_held_out + self.each:
+            raise ValueError(
+                f"{self.data} has {len(problems)} problems, a round takes {self.each} beside {self.num_held_out} for "
+                "validation: set fewer (prompts, validation), or give more problems"
+            )
+        order = np.random.default_rng([self.seed, 2]).permutation(len(problems)).tolist()
+        return [problems[i] for i in order[self.num_held_out :]], [problems[i] for i in order[: self.num_held_out]]
