@@ -86,7 +86,7 @@ class PolicyTraining:
     alpha: tuple[float, ...] = (1.0,)  # weights of speed
     block: int | None = None  # columns denoised at a time; none: the whole canvas
     cache: str = "none"
-    warm: str | None = None  # a sampler, or a grid of them that take turns: fast_dllm:threshold=0.5|0.7|0.9
+    warm: str | None = None  # a sampler, or a grid of them: fast_dllm:threshold=0.5|0.7|0.9
     prompts: int = 16  # a round, over all processes
     copies: int = 8  # answers to each
     batch: int = 64  # rows decoded at a time

@@ -4,7 +4,7 @@ Every process answers its share of a round's problems. What is learned is that o
 """
 
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol, runtime_checkable
 
@@ -36,6 +36,11 @@ class Asked:
     problems: list[Problem]
     seeds: list[int]
     alphas: list[float]
+
+    def every(self, step: int, first: int) -> "Asked":
+        """Every so many of them."""
+        some = slice(first, None, step)
+        return Asked(problems=self.problems[some], seeds=self.seeds[some], alphas=self.alphas[some])
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -79,9 +84,9 @@ class Answering:
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Imitation:
-    """A round of warm start: the policy learns to choose what a rule chose; rules take turns.
+    """A round of warm start: the policy learns to choose what a rule chose; several rules share the problems.
 
-    Every rollout counts the same.
+    Every rollout counts the same. Of several rules it learns how often a mask is opened, which leaves more to chance.
     """
 
     answering: Answering
@@ -91,15 +96,22 @@ class Imitation:
     def __call__(self, number: int) -> dict[str, float]:
         """One update; what to log."""
         at = self.answering
-        teacher = self.teachers[number % len(self.teachers)]
-        decisions = at.answered(at.asked(number), 1, teacher).decisions
-        steps = decisions.rollout.bincount()
-        (rows,) = at.session.total([len(steps)])
-        weight = (1 / (rows * steps[decisions.rollout])).to(decisions.log_prob)
-        parts = torch.arange(len(decisions)).split(self.chunk)
-        losses = (-(weight[some] * at.log_probs(decisions.rows(some)).to("cpu")).sum() for some in parts)
+        asked, shares = at.asked(number), len(self.teachers)
+        (rows,) = at.session.total([len(asked.problems)])
+        decided = [
+            at.answered(asked.every(shares, first), 1, teacher).decisions
+            for first, teacher in enumerate(self.teachers)
+            if first < len(asked.problems)
+        ]
+        losses = (loss for decisions in decided for loss in self.losses(decisions, rows))
         total, numbers = learned(at.session, losses, number)
         return {"imitation": total} | numbers
+
+    def losses(self, decisions: Decisions, rows: float) -> Iterator[Tensor]:
+        """In parts; all of them, of `rows` rollouts, are the mean of - log-probability."""
+        weight = (1 / (rows * decisions.rollout.bincount()[decisions.rollout])).to(decisions.log_prob)
+        for some in torch.arange(len(decisions)).split(self.chunk):
+            yield -(weight[some] * self.answering.log_probs(decisions.rows(some)).to("cpu")).sum()
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)

@@ -60,7 +60,7 @@ class Training:
 
 @dataclass(frozen=True, kw_only=True)
 class WarmStarted(Training):
-    """Rounds of imitation at a rate of their own, then warm-up and cosine."""
+    """Rounds of imitation, whose rate falls in a straight line, then warm-up and cosine."""
 
     warm_rounds: int = 0
     warm_lr: float = 3e-3
@@ -75,6 +75,6 @@ class WarmStarted(Training):
     def rate(self, step: int) -> float:
         """The learning rate of a round, counted from 0."""
         if step < self.warm_rounds:
-            return self.warm_lr
+            return self.warm_lr * (1 - step / self.warm_rounds)
         rest = replace(self, steps=max(1, self.steps - self.warm_rounds), warm_rounds=0)
         return Training.rate(rest, step - self.warm_rounds)
