@@ -176,7 +176,7 @@ def test_imitation_is_the_likelihood_of_the_rules_choices(base: Path) -> None:
     at, asked = rule.answering, rule.answering.asked(1)
     means, forwards = [], []
     for number, teacher in enumerate(made.teachers):
-        told = at.answered(asked.every(2, number), 1, teacher)
+        told = at.answered(asked.some(range(number, 4, 2)), 1, teacher)
         plain = replace(at.sampler, unmask=teacher)
         pairs = zip(asked.problems[number::2], asked.seeds[number::2], strict=True)
         rows = [at.model.canvas(problem.prompt, new_tokens=19, seed=seed) for problem, seed in pairs]
@@ -188,6 +188,16 @@ def test_imitation_is_the_likelihood_of_the_rules_choices(base: Path) -> None:
         means += [log_probs[told.decisions.rollout == place].mean() for place in range(2)]
     assert sum(forwards[0]) > sum(forwards[1])  # or the rules are one
     assert rule(1)["imitation"] == pytest.approx(-float(torch.stack(means).mean()))
+
+
+def test_every_alpha_has_rules_of_its_own(base: Path) -> None:
+    made = recipe(base, "alpha=3,1", "prompts=8", "warm=fast_dllm:threshold=0.9|0.8|0.2|0.1", "warm_rounds=1")
+    session = Session.small(made.net(), made.training, base.parent / "none")
+    rule = Imitation(answering=_answering(made, session), teachers=made.teachers)
+    for number in range(2):
+        alphas = rule.answering.asked(number).alphas
+        found = Counter((alpha, rule.rule(place, alpha)) for place, alpha in enumerate(alphas))
+        assert found == {(3, 0): 2, (3, 1): 2, (1, 2): 2, (1, 3): 2}
 
 
 def _answering(made: PolicyTraining, session: Session) -> Any:
@@ -320,6 +330,7 @@ def test_bad_settings_are_refused(base: Path, settings: str, fault: str) -> None
         ({"base": "no-such-model"}, "no-such-model"),
         ({"warm": "remdm", "training": WARM}, "revises or remasks, a policy only unmasks"),
         ({"warm": "llada:block=4,steps=5", "training": WARM}, "leave its block out"),
+        ({"warm": "llada:steps=1|2|4", "alpha": (1.0, 2.0), "training": WARM}, "is 3 rules for 2 alphas: give each as"),
         ({"start": "nowhere"}, "nowhere has no policy.json"),
     ],
 )

@@ -71,7 +71,7 @@ class PolicyTraining:
 
     Fresh problems of the training split are drawn for each round, or those of the file `data` are used; validation
     problems are never among them. With several `alpha` the policy is told the weight of speed, and one training serves
-    them all [D]. The first `warm_rounds` rounds imitate `warm`: one rule, or several, which leaves more to chance [D].
+    them all [D]. The first `warm_rounds` rounds imitate the rules of `warm`, the first ones under the first alpha [D].
     """
 
     name: ClassVar[str] = "policy"
@@ -171,6 +171,8 @@ class PolicyTraining:
             if sampler.blocks.size is not None:
                 raise ValueError(f"warm={spec}: the rule works in the policy's blocks, leave its block out")
             found.append(sampler.unmask)
+        if len(found) % len(self.alpha):
+            raise ValueError(f"warm={self.warm} is {len(found)} rules for {len(self.alpha)} alphas: give each as many")
         return found
 
     def sampler(self, net: nn.Module, pick: Pick, alpha: float | None) -> Sampler:

@@ -37,10 +37,13 @@ class Asked:
     seeds: list[int]
     alphas: list[float]
 
-    def every(self, step: int, first: int) -> "Asked":
-        """Every so many of them."""
-        some = slice(first, None, step)
-        return Asked(problems=self.problems[some], seeds=self.seeds[some], alphas=self.alphas[some])
+    def some(self, places: Sequence[int]) -> "Asked":
+        """Those at these places."""
+        return Asked(
+            problems=[self.problems[i] for i in places],
+            seeds=[self.seeds[i] for i in places],
+            alphas=[self.alphas[i] for i in places],
+        )
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -84,9 +87,10 @@ class Answering:
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Imitation:
-    """A round of warm start: the policy learns to choose what a rule chose; several rules share the problems.
+    """A round of warm start: the policy learns to choose what a rule chose. Every rollout counts the same.
 
-    Every rollout counts the same. Of several rules it learns how often a mask is opened, which leaves more to chance.
+    Several rules share the problems, and the policy learns how often each mask is opened, which leaves more to chance.
+    With several alphas each has as many rules of its own, in their order.
     """
 
     answering: Answering
@@ -96,16 +100,23 @@ class Imitation:
     def __call__(self, number: int) -> dict[str, float]:
         """One update; what to log."""
         at = self.answering
-        asked, shares = at.asked(number), len(self.teachers)
+        asked = at.asked(number)
         (rows,) = at.session.total([len(asked.problems)])
+        shares: dict[int, list[int]] = {}
+        for place, alpha in enumerate(asked.alphas):
+            shares.setdefault(self.rule(place, alpha), []).append(place)
         decided = [
-            at.answered(asked.every(shares, first), 1, teacher).decisions
-            for first, teacher in enumerate(self.teachers)
-            if first < len(asked.problems)
+            at.answered(asked.some(places), 1, self.teachers[rule]).decisions for rule, places in sorted(shares.items())
         ]
         losses = (loss for decisions in decided for loss in self.losses(decisions, rows))
         total, numbers = learned(at.session, losses, number)
         return {"imitation": total} | numbers
+
+    def rule(self, place: int, alpha: float) -> int:
+        """Which rule answers the problem at that place."""
+        alphas = self.answering.alphas
+        own = len(self.teachers) // len(alphas)
+        return alphas.index(alpha) * own + place // len(alphas) % own
 
     def losses(self, decisions: Decisions, rows: float) -> Iterator[Tensor]:
         """In parts; all of them, of `rows` rollouts, are the mean of - log-probability."""
