@@ -21,6 +21,7 @@ from unveil.sampling.picks import (
     Quota,
     Scheduled,
     Threshold,
+    Within,
 )
 from unveil.sampling.propose import Propose
 from unveil.sampling.random_picks import Coin, CoinsOrBest, PlackettLuce, SomeCoins
@@ -45,6 +46,7 @@ RULES = {
 MORE_RULES = {
     "confidence x quota": Select(score=Confidence(), pick=Quota(steps=3)),
     "confidence x factor": Select(pick=Factor(factor=1.0)),
+    "confidence x threshold within 3": Select(pick=Within(pick=Threshold(bar=0.3), steps=3)),
     "certainty x schedule": Select(score=Certainty(), pick=Scheduled(steps=4)),
     "chance x quota": Select(score=Chance(), pick=Quota(steps=2)),
     "reading order x quota": Select(score=LeftToRight(), pick=Quota(steps=2)),

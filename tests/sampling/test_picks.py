@@ -21,6 +21,7 @@ from unveil.sampling.picks import (
     Quota,
     Scheduled,
     Threshold,
+    Within,
 )
 from unveil.sampling.propose import Proposal
 from unveil.sampling.random_picks import Coin, CoinsOrBest, PlackettLuce, SomeCoins
@@ -28,7 +29,7 @@ from unveil.sampling.scores import LeftToRight, Noisy
 
 MORE_THAN_NONE: list[Pick] = [
     Quota(steps=3), Threshold(bar=0.5), Factor(factor=1.0), EntropyBound(gamma=0.5), PlackettLuce(), SomeCoins(),
-    CoinsOrBest(),
+    CoinsOrBest(), Within(pick=Threshold(bar=0.5), steps=2),
 ]  # fmt: skip
 PERHAPS_NONE: list[Pick] = [
     Scheduled(steps=3), Above(bar=0.5), Below(bar=0.5), Opening(steps=3), Closing(steps=3, eta=0.5), Coin(),
@@ -217,3 +218,13 @@ def test_wrong_settings_are_explained(wrong: object, message: str) -> None:
     with pytest.raises(ValueError) as caught:
         wrong()  # type: ignore[operator]
     assert str(caught.value) == message
+
+
+@given(cells=CELLS, steps=st.integers(1, 5), step=st.integers(0, 6))
+def test_within_is_the_rule_and_at_last_everything(cells: list[tuple[float, bool]], steps: int, step: int) -> None:
+    scores, eligible, canvas = case(cells, step)
+    rule = Threshold(bar=0.5)
+    found = Within(pick=rule, steps=steps)(scores, eligible, canvas).chosen
+    assert torch.equal(found, rule(scores, eligible, canvas).chosen if step < steps - 1 else eligible)
+    with pytest.raises(ValueError, match="steps=0 is not positive: a block needs at least one forward"):
+        Within(pick=rule, steps=0)

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from tests.toy import PROMPTS, blank, toy
 from unveil.sampling import recipes
 from unveil.sampling.blocks import Blocks
-from unveil.sampling.picks import EntropyBound, Factor, Quota, Scheduled, Threshold
+from unveil.sampling.picks import EntropyBound, Factor, Quota, Scheduled, Threshold, Within
 from unveil.sampling.propose import Propose
 from unveil.sampling.refresh import DualCache, NoCache, PrefixCache
 from unveil.sampling.sampler import Sampler, Select
@@ -44,9 +44,20 @@ def test_what_recipes_are_made_of() -> None:
     assert recipes.fast_dllm(8) == Sampler(unmask=Select(pick=Threshold(bar=0.9)))
     assert recipes.fast_dllm(8, factor=1.0).unmask == Select(pick=Factor(factor=1.0))
     assert recipes.fast_dllm(8, block=2, steps=8).unmask == Select(pick=Quota(steps=2))
+    bounded = recipes.fast_dllm(8, threshold=0.5, block=2, within=8).unmask
+    assert bounded == Select(pick=Within(pick=Threshold(bar=0.5), steps=2))
     plans = [recipes.fast_dllm(8, cache=cache).refresh for cache in ("none", "prefix", "dual")]
     assert plans == [NoCache(), PrefixCache(), DualCache()]
     assert recipes.eb_sampler(8, gamma=0.5, block=4).unmask == Select(score=Certainty(), pick=EntropyBound(gamma=0.5))
+
+
+@pytest.mark.parametrize("within", [2, 4, 6])
+def test_within_bounds_the_forwards_of_every_row(within: int) -> None:
+    model, canvas = toy(gain=0.1), blank()
+    free = recipes.fast_dllm(12, threshold=0.9).decode(model, canvas)
+    bound = recipes.fast_dllm(12, threshold=0.9, within=within).decode(model, canvas)
+    assert (bound.nfe == free.nfe.clamp(max=within)).all() and (free.nfe > within).any()
+    assert not bound.undecided.any()
 
 
 @settings(max_examples=30)
@@ -83,6 +94,11 @@ ERRORS: list[tuple[Callable[[], object], str]] = [
     (
         lambda: recipes.fast_dllm(8, threshold=0.9, factor=1.0, steps=8),
         "threshold and factor and steps exclude each other: give one of threshold, factor, steps",
+    ),
+    (
+        lambda: recipes.fast_dllm(8, block=4, within=3),
+        "within=3 does not fit 8 new tokens in 2 block(s) of 4: it is the total over all blocks and must be a multiple "
+        "of 2 from 2 to 8",
     ),
     (lambda: recipes.llada(0), "new_tokens=0 is not positive: ask for at least 1"),
     (lambda: recipes.remdm(-3), "new_tokens=-3 is not positive: ask for at least 1"),

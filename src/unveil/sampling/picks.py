@@ -120,6 +120,23 @@ class Factor(Pick):
 
 
 @dataclass(frozen=True, kw_only=True)
+class Within(Pick):
+    """What another rule picks, and in the last of `steps` forwards on a block all that is left: a bound on forwards."""
+
+    pick: Pick
+    steps: int
+
+    def __post_init__(self) -> None:
+        if self.steps < 1:
+            raise ValueError(f"steps={self.steps} is not positive: a block needs at least one forward")
+
+    def __call__(self, scores: Float[Tensor, "B L"], eligible: Bool[Tensor, "B L"], canvas: Canvas) -> Choice:
+        """All in the last forward."""
+        last = canvas.step >= self.steps - 1
+        return Choice(self.pick(scores, eligible, canvas).chosen | (eligible & last[:, None]))
+
+
+@dataclass(frozen=True, kw_only=True)
 class EntropyBound(Pick):
     """The largest set of least entropy whose entropies sum, without the largest, to at most gamma nats.
 

@@ -6,7 +6,7 @@
 from collections.abc import Mapping
 
 from unveil.sampling.blocks import Blocks
-from unveil.sampling.picks import Closing, EntropyBound, Factor, Opening, Pick, Quota, Scheduled, Threshold
+from unveil.sampling.picks import Closing, EntropyBound, Factor, Opening, Pick, Quota, Scheduled, Threshold, Within
 from unveil.sampling.propose import Propose
 from unveil.sampling.refresh import DualCache, NoCache, PrefixCache, Refresh
 from unveil.sampling.sampler import Sampler, Select
@@ -71,12 +71,14 @@ def fast_dllm(
     factor: float | None = None,
     block: int | None = None,
     steps: int | None = None,
+    within: int | None = None,
     cache: str = "none",
     temperature: float = 0.0,
 ) -> Sampler:
     """Fast-dLLM (Wu et al. 2025, arXiv 2505.22618): all tokens above a threshold, or its factor rule, and its caches.
 
-    With `steps` it opens LLaDA's quota instead. Give at most one of threshold (default 0.9), factor and steps.
+    With `steps` it opens LLaDA's quota instead. Give at most one of threshold (default 0.9), factor and steps. `within`
+    (not the paper's) bounds the forwards, a total as `steps` is: in the last one on a block all that is left is opened.
     """
     rules = {"threshold": threshold, "factor": factor, "steps": steps}
     given = [name for name, value in rules.items() if value is not None]
@@ -87,6 +89,8 @@ def fast_dllm(
         pick = Factor(factor=factor)
     if steps is not None:
         pick = _quota(new_tokens, steps, block)
+    if within is not None:
+        pick = Within(pick=pick, steps=_steps(new_tokens, within, block, name="within"))
     return Sampler(
         blocks=Blocks(size=block),
         refresh=PLANS[among("cache", cache, PLANS)],
@@ -133,7 +137,7 @@ def among(name: str, value: str, legal: Mapping[str, object]) -> str:
     return value
 
 
-def _steps(new_tokens: int, steps: int | None, block: int | None) -> int:
+def _steps(new_tokens: int, steps: int | None, block: int | None, name: str = "steps") -> int:
     """Forwards per block, from a total over all blocks."""
     if new_tokens < 1:
         raise ValueError(f"new_tokens={new_tokens} is not positive: ask for at least 1")
@@ -146,7 +150,7 @@ def _steps(new_tokens: int, steps: int | None, block: int | None) -> int:
     if steps < 1 or steps % blocks or steps // blocks > size:
         legal = f"a multiple of {blocks} from {blocks} to {blocks * size}" if blocks > 1 else f"from 1 to {size}"
         raise ValueError(
-            f"steps={steps} does not fit {new_tokens} new tokens in {blocks} block(s) of {size}: "
+            f"{name}={steps} does not fit {new_tokens} new tokens in {blocks} block(s) of {size}: "
             f"it is the total over all blocks and must be {legal}"
         )
     return steps // blocks

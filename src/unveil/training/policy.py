@@ -86,7 +86,7 @@ class PolicyTraining:
     alpha: tuple[float, ...] = (1.0,)  # weights of speed
     block: int | None = None  # columns denoised at a time; none: the whole canvas
     cache: str = "none"
-    warm: str | None = None  # a sampler, or a grid of them: fast_dllm:threshold=0.5|0.7|0.9
+    warm: str | None = None  # samplers, grids of them too, with ";" between: fast_dllm:threshold=0.9;llada:steps=4|8
     prompts: int = 16  # a round, over all processes
     copies: int = 8  # answers to each
     batch: int = 64  # rows decoded at a time
@@ -164,7 +164,7 @@ class PolicyTraining:
     def teachers(self) -> list[Selector]:
         """The rules to imitate, in the policy's blocks. ValueError for one that does more than unmask."""
         found = []
-        for spec in expand(cast(str, self.warm)):
+        for spec in (one for grid in cast(str, self.warm).split(";") for one in expand(grid)):
             sampler = parse_sampler(spec, self.problems.task.num_masks)
             if not (isinstance(sampler.revise, Never) and isinstance(sampler.remask, Never)):
                 raise ValueError(f"warm={spec} revises or remasks, a policy only unmasks: take another sampler")
