@@ -79,7 +79,7 @@ def decode(
                 temperature, forbid_eos, ends_last
     dream       steps, alg (maskgit_plus, topk_margin, entropy),
                 alg_temp, temperature, top_p, top_k, eps
-    fast_dllm   threshold or factor or steps, block, temperature,
+    fast_dllm   threshold or factor or steps, within, block, temperature,
                 cache (none, prefix, dual)
     eb_sampler  gamma, block, temperature
     remdm       steps, eta, temperature, top_p
