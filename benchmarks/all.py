@@ -10,7 +10,7 @@ from pathlib import Path
 from unveil.files import write_json
 
 HERE = Path(__file__).resolve().parent
-NAMES = ("loop", "reduction", "caches", "ragged", "single_row", "training", "mask_agnostic")
+NAMES = ("loop", "reduction", "caches", "ragged", "single_row", "training", "mask_agnostic", "policy")
 
 
 def main() -> None:

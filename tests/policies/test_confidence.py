@@ -4,8 +4,10 @@ from dataclasses import replace
 
 import pytest
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
-from tests.policies.observations import SMALL, awake, made_up, rows_of
+from tests.policies.observations import SMALL, awake, made_up, plain, rows_of
 from unveil.policies.confidence import ConfidencePolicy, ConfidenceSettings
 
 LENGTHS, STARTS, COLUMNS = [8, 11, 5, 1], [5, 3, 7, 0], 16
@@ -28,10 +30,30 @@ def test_a_fresh_policy_opens_every_mask_with_its_rate(inputs: dict[str, int], r
     for seed in range(3):
         net = ConfidencePolicy(settings, seed=seed).double()
         seen = made_up(LENGTHS, STARTS, COLUMNS, features=settings.num_features)
-        logits = net(seen)
-        assert torch.allclose(logits[seen.seen].sigmoid(), torch.tensor(rate, dtype=torch.float64), rtol=0, atol=1e-7)
-        assert (logits[seen.seen] == logits[seen.seen][0]).all()  # exactly the same everywhere
-        assert (logits[~seen.seen] == 0).all()
+        logits, masks = net(seen), seen.seen & seen.masked
+        assert torch.allclose(logits[masks].sigmoid(), torch.tensor(rate, dtype=torch.float64), rtol=0, atol=1e-7)
+        assert (logits[masks] == logits[masks][0]).all()  # exactly the same everywhere
+        assert (logits[~masks] == 0).all()
+
+
+@settings(max_examples=25, deadline=None)
+@given(
+    lengths=st.lists(st.integers(0, COLUMNS), min_size=1, max_size=4),
+    share=st.sampled_from([0.0, 0.2, 0.6, 1.0]),
+    inputs=st.sampled_from(INPUTS),
+    data=st.data(),
+)
+def test_it_is_the_plain_network(lengths: list[int], share: float, inputs: dict[str, int], data: st.DataObject) -> None:
+    """Logits of masks and the gradient of every weight; the fast one computes no more than those need."""
+    starts = [data.draw(st.integers(0, COLUMNS - length)) for length in lengths]
+    net = awake(**inputs)
+    seen = made_up(lengths, starts, COLUMNS, features=net.settings.num_features, share=share)
+    fast, slow = net(seen), plain(net, seen).masked_fill(~(seen.seen & seen.masked), 0.0)
+    mine, theirs = (
+        [x, *torch.autograd.grad((x**2).sum(), list(net.parameters()), materialize_grads=True)] for x in (fast, slow)
+    )
+    for one, other in zip(mine, theirs, strict=True):
+        assert torch.allclose(one, other, rtol=1e-9, atol=1e-11)
 
 
 @pytest.mark.parametrize("inputs", INPUTS, ids=str)
@@ -39,7 +61,7 @@ def test_a_row_does_not_depend_on_its_batch_nor_on_padding(inputs: dict[str, int
     net = awake(**inputs)
     seen = made_up(LENGTHS, STARTS, COLUMNS, features=net.settings.num_features)
     together = net(seen)
-    assert together[seen.seen].std() > 0.1
+    assert together[seen.seen & seen.masked].std() > 0.1
     for row in range(len(LENGTHS)):
         alone = net(rows_of(seen, [row]))
         assert torch.allclose(alone[0], together[row], rtol=0, atol=1e-12)
@@ -73,8 +95,10 @@ def test_a_row_that_sees_nothing_is_finite_and_changes_no_other() -> None:
 def test_everything_that_is_seen_matters(field: str) -> None:
     net, seen = awake(alpha=True), made_up(LENGTHS, STARTS, COLUMNS)
     value = getattr(seen, field)
-    changed = seen._replace(**{field: ~value if value.dtype == torch.bool else value + 0.01})
-    assert ((net(changed) - net(seen))[seen.seen].abs() > 1e-6).all()
+    first = seen.seen & (seen.seen.cumsum(1) == 1)  # of each row; a mask more or less there matters everywhere else
+    changed = seen._replace(**{field: value ^ first if value.dtype == torch.bool else value + 0.01})
+    masks = seen.seen & seen.masked & changed.masked
+    assert masks.any(1).sum() >= 3 and ((net(changed) - net(seen))[masks].abs() > 1e-6).all()
 
 
 def test_a_policy_without_alpha_does_not_see_it() -> None:

@@ -10,8 +10,11 @@ from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
-from jaxtyping import Bool, Float
+from jaxtyping import Bool, Float, Int64
 from torch import Tensor, nn
+
+from unveil.models.attention import Grid, attend
+from unveil.models.transformer import rotate
 
 VIEWS = ("row", "block")
 FASTEST = 100.0  # radians per unit of the fastest wave: hundredths of the time can be told apart
@@ -72,7 +75,10 @@ class Observation(NamedTuple):
 
 
 class ConfidencePolicy(nn.Module):
-    """Observation -> logits. A row's logits do not depend on the batch, nor on columns it does not see."""
+    """Observation -> logits of masks. A row's do not depend on the batch, nor on columns it does not see.
+
+    Nobody asks for the logits of columns without a mask, so the last block computes but their keys and values.
+    """
 
     def __init__(self, settings: ConfidenceSettings, *, seed: int = 0) -> None:
         super().__init__()
@@ -105,24 +111,57 @@ class ConfidencePolicy(nn.Module):
         return self.output.weight.device
 
     def forward(self, seen: Observation) -> Float[Tensor, "B L"]:
-        """One logit for every column, 0 where the row sees nothing."""
-        B, L = seen.seen.shape
-        count = seen.seen.sum(1, keepdim=True)
-        rank = torch.arange(max(1, int(count.max())), device=seen.seen.device)
-        inside = rank < count
-        place = (seen.seen.int().argmax(1, keepdim=True) + rank) % L  # the run first, then columns that do not count
-        features = seen.features.gather(1, place[..., None].expand(-1, -1, seen.features.shape[2]))
-        x = self.inputs(features)
-        waves = [seen.time, seen.share, seen.alpha.log1p()][: 3 if self.settings.alpha else 2]
-        time = self.time(torch.cat([_waves(number, self.settings.width // 4) for number in waves], 1))
-        condition = self.masked.weight + time[:, None]  # one for columns without a mask, one for masks
-        masked = seen.masked.gather(1, place)[..., None]
-        turn = _rotation(rank, self.settings.width // self.settings.heads, x.dtype)
-        visible = (inside | ~inside.any(1, keepdim=True))[:, None, None]  # not every kernel takes a row without keys
-        for block in self.blocks:
-            x = block(x, condition, masked, turn, visible)
-        logits = self.output(self.norm(x))[..., 0].masked_fill(~inside, 0.0)
-        return logits.new_zeros(B, L).scatter(1, place, logits)
+        """One logit for every mask that is seen, 0 in other columns."""
+        s, columns = self.settings, Columns.of(seen)
+        numbers = torch.stack([seen.time, seen.share, seen.alpha.log1p()][: 3 if s.alpha else 2], 1)
+        time = self.time(_waves(numbers, s.width // 4).flatten(1))
+        condition = (self.masked.weight + time[:, None]).flatten(0, 1)  # a row's columns without a mask, and its masks
+        x = self.inputs(seen.features.flatten(0, 1).index_select(0, columns.index))
+        turn = _rotation(columns.rank, columns.seen.width, s.width // s.heads, x)
+        for number, block in enumerate(self.blocks, 1):
+            x = block(x, condition, turn, columns, last=number == s.layers)
+        logits = self.output(self.norm(x))[:, 0]
+        return logits.new_zeros(seen.seen.numel()).index_copy(0, columns.target, logits).view(seen.seen.shape)
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Columns:
+    """Where the Q columns that are seen are, and the W masks among them: linear layers run on exactly those.
+
+    One transfer to the host a forward, of the sizes. Rows that see nothing are left out of the A rows of the grids.
+    """
+
+    rank: Int64[Tensor, " Q"]  # within the row's run
+    index: Int64[Tensor, " Q"]  # row * L + column
+    kind: Int64[Tensor, " Q"]  # 2 * row, and 1 more for a mask
+    answer: Int64[Tensor, " W"]  # places in 0..Q-1 of the masks
+    target: Int64[Tensor, " W"]  # row * L + column of the masks
+    seen: Grid
+    asked: Grid
+    visible: Bool[Tensor, "A 1 1 C"] | None  # the keys of each row, None where no row is padded
+
+    @classmethod
+    def of(cls, seen: Observation) -> "Columns":
+        """Those of an observation."""
+        device, asked = seen.seen.device, seen.seen & seen.masked
+        counts = torch.stack([seen.seen.sum(1), asked.sum(1)], 1).tolist()
+        lengths, asks = [many for many, _ in counts if many], [few for many, few in counts if many]
+        index = torch.nonzero_static(seen.seen.flatten(), size=sum(lengths))[:, 0]
+        masked = seen.masked.flatten().index_select(0, index)
+        answer = torch.nonzero_static(masked, size=sum(asks))[:, 0]
+        widest, visible = max(lengths, default=0), None
+        if min(lengths, default=0) < widest:
+            visible = torch.arange(widest, device=device) < torch.tensor(lengths, device=device)[:, None, None, None]
+        return cls(
+            rank=(seen.seen.cumsum(1) - 1).flatten().index_select(0, index),
+            index=index,
+            kind=2 * (index // seen.seen.shape[1]) + masked,
+            answer=answer,
+            target=index.index_select(0, answer),
+            seen=Grid.of(lengths, device),
+            asked=Grid.of(asks, device),
+            visible=visible,
+        )
 
 
 class PolicyBlock(nn.Module):
@@ -146,40 +185,41 @@ class PolicyBlock(nn.Module):
 
     def forward(
         self,
-        x: Float[Tensor, "B W D"],
-        condition: Float[Tensor, "B 2 D"],
-        masked: Bool[Tensor, "B W 1"],
+        x: Float[Tensor, "Q D"],
+        condition: Float[Tensor, "R D"],
         turn: tuple[Tensor, Tensor],
-        visible: Bool[Tensor, "B 1 1 W"],
-    ) -> Float[Tensor, "B W D"]:
-        """The residual stream after this block."""
-        shown, hidden = self.adapt(condition)[:, :, None].unbind(1)
-        scale, shift, gate, feed_scale, feed_shift, feed_gate = torch.where(masked, hidden, shown).chunk(6, -1)
-        h = self.attention_norm(x) * (1 + scale) + shift
-        queries, keys = (_rotate(self._split(project(h)), turn) for project in (self.query, self.key))
-        h = F.scaled_dot_product_attention(queries, keys, self._split(self.value(h)), attn_mask=visible)
-        x = x + self.attended(h.transpose(1, 2).flatten(2)) * (1 + gate)
-        h = self.feed_norm(x) * (1 + feed_scale) + feed_shift
-        return x + self.down(F.gelu(self.up(h))) * (1 + feed_gate)
+        columns: Columns,
+        last: bool,
+    ) -> Float[Tensor, "W D"]:
+        """The residual stream after this block, in the last one only at the masks."""
+        scale, shift, gate, feed_scale, feed_shift, feed_gate = self.adapt(condition).chunk(6, 1)
+        kind, grid = columns.kind, columns.seen
+        h = torch.addcmul(F.embedding(kind, shift), self.attention_norm(x), F.embedding(kind, 1 + scale))
+        keys, values = rotate(self._heads(self.key(h)), turn), self._heads(self.value(h))
+        keys, values = (grid.pad(part).transpose(1, 2) for part in (keys, values))
+        if last:
+            grid = columns.asked
+            x, h, kind, *turned = (t.index_select(0, columns.answer) for t in (x, h, kind, *turn))
+            turn = turned[0], turned[1]
+        h = attend(grid, rotate(self._heads(self.query(h)), turn), keys, values, columns.visible)
+        x = torch.addcmul(x, self.attended(h), F.embedding(kind, 1 + gate))
+        h = torch.addcmul(F.embedding(kind, feed_shift), self.feed_norm(x), F.embedding(kind, 1 + feed_scale))
+        return torch.addcmul(x, self.down(F.gelu(self.up(h))), F.embedding(kind, 1 + feed_gate))
 
-    def _split(self, x: Tensor) -> Tensor:
-        return x.unflatten(2, (self.heads, -1)).transpose(1, 2)
+    def _heads(self, x: Float[Tensor, "Q D"]) -> Float[Tensor, "Q H d"]:
+        return x.view(x.shape[0], self.heads, x.shape[1] // self.heads)
 
 
-def _waves(x: Float[Tensor, " B"], num: int) -> Float[Tensor, "B N"]:
+def _waves(x: Float[Tensor, "B N"], num: int) -> Float[Tensor, "B N W"]:
     """Cosines and sines of x at `num` frequencies, from one radian to FASTEST per unit."""
-    angle = x[:, None] * torch.logspace(0, math.log10(FASTEST), num, device=x.device, dtype=x.dtype)
-    return torch.cat([angle.cos(), angle.sin()], 1)
+    angle = x[..., None] * torch.logspace(0, math.log10(FASTEST), num, device=x.device, dtype=x.dtype)
+    return torch.cat([angle.cos(), angle.sin()], -1)
 
 
-def _rotation(rank: Tensor, head_width: int, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
-    """Cosines and signed sines (W, head width) of RoPE (Su et al. 2021)."""
+def _rotation(rank: Int64[Tensor, " Q"], width: int, head_width: int, like: Tensor) -> tuple[Tensor, Tensor]:
+    """Cosines and signed sines (Q, 1, head width) of RoPE (Su et al. 2021), ranks below `width`; at least float32."""
+    dtype = torch.promote_types(like.dtype, torch.float32)
     half = torch.arange(0, head_width, 2, device=rank.device, dtype=dtype) / head_width
-    angle = rank.to(dtype)[:, None] * (ROPE_BASE**half).reciprocal()
-    both = torch.cat([-angle, angle], 1)
-    return both.cos(), both.sin()
-
-
-def _rotate(x: Tensor, turn: tuple[Tensor, Tensor]) -> Tensor:
-    cos, sin = turn
-    return x * cos + x.roll(x.shape[-1] // 2, -1) * sin
+    angle = torch.arange(width, device=rank.device).to(dtype)[:, None, None] * (ROPE_BASE**half).reciprocal()
+    both = torch.cat([-angle, angle], -1)
+    return both.cos().index_select(0, rank), both.sin().index_select(0, rank)
