@@ -5,16 +5,22 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from unveil.files import replacing
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+    from matplotlib.transforms import Bbox
 
 GRID = ("steps", "threshold", "factor", "gamma", "eta", "scale", "alpha")  # settings that move a sampler along its line
 COLOURS = ("#4477aa", "#ee6677", "#228833", "#ccbb44", "#aa3377", "#66ccee", "#bbbbbb")  # Tol's bright scheme
 MARKERS = "osD^vPX*"
 TICKS = (1, 2, 3, 5, 7, 10, 20, 30, 50, 100, 200, 500, 1000)
 ASIDE = 1.045  # factor between neighbours at the same number of forwards
+# Where a label may stand: its end at the point, and points to the right and up from there.
+ROOMS = (("right", -6, 3), ("left", 6, -9), ("left", 6, 3), ("right", -6, -9), ("center", 0, 8), ("center", 0, -14))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -34,21 +40,35 @@ def plot_frontier(results: Sequence[Mapping[str, Any]], path: Path, *, title: st
     """Write a PNG of results as `Result.to_json` gives them. ValueError for no results; OSError as `replacing`."""
     if not results:
         raise ValueError("no results to plot: evaluate at least one sampler")
+    figure = draw_frontier(points_of(results), title=title)
+    with replacing(path) as temporary:
+        figure.savefig(temporary, format="png")
+
+
+def draw_frontier(points: Sequence[Point], *, title: str) -> "Figure":
+    """The picture. Labels that would cover others, or be nearer to another point, are left out.
+
+    The ends and the best of each line are labelled first.
+    """
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(9, 5.6), layout="constrained")
+    figure = Figure(figsize=(9, 5.6), dpi=150, layout="constrained")
     FigureCanvasAgg(figure)
     axes = figure.add_subplot()
-    points = points_of(results)
     families = list(dict.fromkeys(point.family for point in points))
+    ends, others = list[tuple[Point, str]](), list[tuple[Point, str]]()
     for series in dict.fromkeys(point.series for point in points):
-        line = [point for point in points if point.series == series]
-        family = families.index(line[0].family)
-        _draw(axes, line, COLOURS[family % len(COLOURS)], _marker(points, series), leftward=family % 2 == 0)
+        line = sorted((point for point in points if point.series == series), key=lambda point: point.place)
+        colour = COLOURS[families.index(line[0].family) % len(COLOURS)]
+        _draw(axes, line, colour, _marker(points, series))
+        best = max(line, key=lambda point: point.accuracy)
+        for point in (point for point in line if point.label):
+            (ends if point in (line[0], best, line[-1]) else others).append((point, colour))
     _dress(axes, points, title)
-    with replacing(path) as temporary:
-        figure.savefig(temporary, format="png", dpi=150)
+    figure.draw_without_rendering()  # now everything has its place
+    _label(axes, [*ends, *others], points)
+    return figure
 
 
 def points_of(results: Sequence[Mapping[str, Any]]) -> list[Point]:
@@ -86,22 +106,33 @@ def _marker(points: Sequence[Point], series: str) -> str:
     return MARKERS[members.index(series) % len(MARKERS)]
 
 
-def _draw(axes: "Axes", points: Sequence[Point], colour: str, marker: str, *, leftward: bool) -> None:
-    from matplotlib.patheffects import withStroke
-
-    line = sorted(points, key=lambda point: point.place)
+def _draw(axes: "Axes", line: Sequence[Point], colour: str, marker: str) -> None:
     error = [[p.accuracy - p.low for p in line], [p.high - p.accuracy for p in line]]
     axes.errorbar(
         [p.place for p in line], [p.accuracy for p in line], error, label=line[0].series, color=colour,
         marker=marker, markersize=6, markerfacecolor="white", markeredgewidth=1.6, linewidth=1.4, elinewidth=0.8,
         capsize=2, alpha=0.9,
     )  # fmt: skip
-    for point in line:
-        axes.annotate(
-            point.label, (point.place, point.accuracy), xytext=(-6, 3) if leftward else (6, -9),
-            textcoords="offset points", ha="right" if leftward else "left", fontsize=7, color=colour,
-            path_effects=[withStroke(linewidth=2, foreground="white")],
-        )  # fmt: skip
+
+
+def _label(axes: "Axes", coloured: Sequence[tuple[Point, str]], points: Sequence[Point]) -> None:
+    from matplotlib.patheffects import withStroke
+
+    centres = axes.transData.transform([(point.place, point.accuracy) for point in points])
+    taken: list[Bbox] = []
+    for point, colour in coloured:
+        for side, right, up in ROOMS:
+            text = axes.annotate(
+                point.label, (point.place, point.accuracy), xytext=(right, up), textcoords="offset points", ha=side,
+                fontsize=7, color=colour, in_layout=False, path_effects=[withStroke(linewidth=2, foreground="white")],
+            )  # fmt: skip
+            box = text.get_window_extent()
+            away = np.hypot(*(centres - centres.clip(box.min, box.max)).T)
+            nearest = away[points.index(point)] <= away.min() + 1  # a pixel
+            if nearest and axes.bbox.x0 <= box.x0 and box.x1 <= axes.bbox.x1 and not box.count_overlaps(taken):
+                taken.append(box)
+                break
+            text.remove()
 
 
 def _dress(axes: "Axes", points: Sequence[Point], title: str) -> None:
