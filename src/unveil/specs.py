@@ -1,4 +1,7 @@
-"""Names with settings as text, `NAME:key=value,...`: how samplers and tasks are written."""
+"""Names with settings as text, `NAME:key=value,...`: how samplers and tasks are written.
+
+Commas part settings, and nothing quotes them: a path that has one must be renamed or linked.
+"""
 
 from collections.abc import Callable, Iterable, Mapping
 from difflib import get_close_matches
@@ -21,7 +24,8 @@ def read_spec(
     for item in filter(None, (part.strip() for part in rest.split(","))):
         key, equals, value = (part.strip() for part in item.partition("="))
         if not equals:
-            raise ValueError(f"{item!r} in {kind} {text!r} is not key=value")
+            ended = [f": a comma ends the value of {given}, rename or link a path that has one" for given in settings]
+            raise ValueError(f"{item!r} in {kind} {text!r} is not key=value{''.join(ended[-1:])}")
         if key not in legal:
             raise ValueError(f"{kind} {name} has no setting {key!r}: {nearest(key, legal)}")
         if key in settings:
