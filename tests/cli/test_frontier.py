@@ -218,12 +218,14 @@ def test_items_of_another_evaluation_are_refused(tmp_path: Path) -> None:
     assert outcome.code == 2 and "belongs to another evaluation" in words_of(outcome.err)
 
 
-def test_a_changed_policy_has_items_of_its_own(tmp_path: Path) -> None:
-    spec, names = f"policy:path={tmp_path}", []
-    for rate in (0.1, 0.2, 0.1):
-        save_policy(ConfidencePolicy(ConfidenceSettings(rate=rate)), tmp_path)
+def test_a_changed_policy_has_items_of_its_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    spec, names, written = f"policy:path={tmp_path}", [], stop_at(monkeypatch, 10**6)
+    for seed in (0, 1, 0):
+        save_policy(ConfidencePolicy(ConfidenceSettings(), seed=seed), tmp_path)
         names.append(item_name(spec))
+        told(tmp_path / "out", "--sampler", spec, "--limit", 1)
     assert names[0] == names[2] != names[1] and "/" not in names[0] and item_name(f"{spec},scale=2") != names[2]
+    assert [line.split("/")[1] for line in written] == [f"{name}:0" for name in names[:2]]  # the third was there
     assert len(item_name("llada:block=" + "1" * 500)) < 100  # a name any file system takes
 
 

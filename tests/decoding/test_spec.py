@@ -47,6 +47,11 @@ BAD = [
         "known are steps, block, remasking, temperature, forbid_eos, ends_last",
     ),
     ("llada:steps", "'steps' in sampler 'llada:steps' is not key=value"),
+    (
+        "policy:scale=2,path=runs/a, b",
+        "'b' in sampler 'policy:scale=2,path=runs/a, b' is not key=value: "
+        "a comma ends the value of path, rename or link a path that has one",
+    ),
     ("llada:steps=8,steps=4", "sampler 'llada:steps=8,steps=4' gives steps twice: give it once"),
     ("llada:steps=many", "steps='many' is not a whole number"),
     ("llada:steps=8.0", "steps='8.0' is not a whole number"),
@@ -125,10 +130,12 @@ def test_a_mark_follows_the_contents_of_a_policy(tmp_path: Path) -> None:
     assert mark("llada:steps=4") == "llada:steps=4"
     spec = f"policy:path={tmp_path},scale=2"
     marks = []
-    for rate in (0.1, 0.2, 0.1):
-        save_policy(ConfidencePolicy(ConfidenceSettings(rate=rate)), tmp_path)
+    for view, seed in (("row", 0), ("block", 0), ("row", 1), ("row", 0)):  # other settings alone, other weights alone
+        save_policy(ConfidencePolicy(ConfidenceSettings(view=view), seed=seed), tmp_path)
         marks.append(mark(spec))
-    assert marks[0] == marks[2] != marks[1] and all(text.startswith(f"{spec} ") for text in marks)
+    assert marks[0] == marks[3] and len(set(marks)) == 3 and all(text.startswith(f"{spec} ") for text in marks)
     (tmp_path / "policy.json").unlink()
     with pytest.raises(ValueError, match=re.escape(f"{tmp_path} has no policy.json")):
         mark(spec)
+    with pytest.raises(ValueError, match="no shipped policy 'absent'"):
+        mark("policy:name=absent")

@@ -304,7 +304,7 @@ def raw(**settings: str) -> None:
     unwrap(RuleTask.__init__)(object.__new__(RuleTask), chosen="verb", others=("object",), **settings)
 
 
-def test_rules_of_ones_own() -> None:
+def test_rules_of_ones_own(tmp_path: Path) -> None:
     task = RuleTask(chosen="fruit", others=("sport", "name"), numbers="largest")
     assert task.name == "fruit of sport+name, largest"
     assert task.describe == "choose the fruit (others: sports, names), among numbers: choose the largest"
@@ -314,6 +314,10 @@ def test_rules_of_ones_own() -> None:
     assert len({CATEGORY[word] for shot in task.questions(20) for word in options(shot)}) == 3
     for shot in task.shots(0, 20, 5).distractors:
         check_numbers(2, shot)
+    path, sounds = tmp_path / "pools.json", {"boom", "hiss", "buzz"}
+    path.write_text(json.dumps({"sound": sorted(sounds)}))
+    task = RuleTask(chosen="sound", others=("fruit",), pools=str(path))
+    assert all(parts(shot)[0] in sounds for shot in task.questions(20))
 
 
 def test_bad_settings_are_refused() -> None:
