@@ -17,12 +17,17 @@ def models() -> None:
     Example: unveil models
     """
     from unveil.models.locate import lab_models
+    from unveil.policies.store import shipped_policies
 
     found = lab_models()
     if not found:
         out().print("No model comes with this copy of the package; `unveil train` makes one.")
         return
     out().print(models_table(found))
+    for name, folder in shipped_policies().items():
+        card = _card(folder)
+        made = f"{plain(str(card.get('base', '-')))} on {plain(str(card.get('task', '-')))}"
+        out().print(f"policy for {made}: --sampler policy:name={plain(name)}", soft_wrap=True)
     first = next(iter(found))
     out().print(f"\nTry: unveil demo, or: unveil decode {first} PROMPT --watch", style="dim", soft_wrap=True)
 

@@ -1,0 +1,30 @@
+"""Policies that are shipped: they load, their cards are theirs, and they are faster than the rule they began with."""
+
+import pytest
+
+import unveil
+from unveil.evaluation.evaluate import evaluate
+from unveil.models.checkpoint import read_json
+from unveil.models.locate import lab_models
+from unveil.policies.store import load_policy, shipped_policies
+from unveil.tasks import task
+
+
+@pytest.mark.parametrize("name", shipped_policies())
+def test_a_shipped_policy_is_for_a_shipped_model(name: str) -> None:
+    folder = shipped_policies()[name]
+    card, settings = read_json(folder / "card.json"), load_policy(folder).settings
+    assert card["base"] in lab_models() and card["revision"] == unveil.load(card["base"]).revision
+    assert (settings.width, settings.view, settings.alpha) == (card["network"]["width"], "row", len(card["alpha"]) > 1)
+
+
+def test_the_shipped_policy_beats_a_threshold_at_as_many_forwards() -> None:
+    """Wide of the margin that was measured, so that it says whether the weights are right."""
+    model, asked = unveil.load("lab-puzzles"), task("sums")
+    problems = asked.generate(60, 3)
+    policy, rule = (
+        evaluate(model, asked, problems, spec)
+        for spec in ("policy:name=lab-puzzles-sums,alpha=10", "fast_dllm:threshold=0.5")
+    )
+    assert policy.nfe_mean < rule.nfe_mean + 0.3
+    assert policy.accuracy > rule.accuracy + 0.05
