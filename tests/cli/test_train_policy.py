@@ -105,6 +105,7 @@ def test_presets_are_the_papers_settings(monkeypatch: pytest.MonkeyPatch) -> Non
 
 
 def test_the_card_says_how_a_policy_was_made(here: Path) -> None:
-    assert train("--reward", "my_rewards:score", "--out", "mine", "--alpha", "1,2").code == 0
+    told = train("--reward", "my_rewards:score", "--out", "mine", "--alpha", "1,2")
+    assert told.code == 0 and f"--sampler policy:path={Path('mine') / 'policy'},alpha=1" in words_of(told.out)
     card = json.loads((here / "mine" / "policy" / "card.json").read_text())
     assert card["alpha"] == [1.0, 2.0] and card["reward"] == "my_rewards:score" and card["base"] == "lab-sudoku"

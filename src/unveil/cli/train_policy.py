@@ -88,7 +88,9 @@ def policy(
         recipe = with_settings(recipe, training.PRESETS[preset])
     given = {"alpha": alpha, "block": "none" if block == "full" else block, "reward": reward, "data": data}
     recipe = with_settings(recipe, [f"{name}={value}" for name, value in given.items() if value is not None])
-    folder = out or Path("runs") / recipe.name
-    best = run_in(training.run, with_settings(recipe, settings or []), folder, resume=resume, threads=threads)
+    folder, recipe = out or Path("runs") / recipe.name, with_settings(recipe, settings or [])
+    best = run_in(training.run, recipe, folder, resume=resume, threads=threads)
     if speaks():
-        report(folder, best, f'unveil decode {plain(model)} "PROMPT" --sampler policy:path={plain(str(best))}')
+        told = f",alpha={recipe.alpha[0]:g}" if len(recipe.alpha) > 1 else ""
+        spec = f"policy:path={plain(str(best))}{told}"
+        report(folder, best, f'unveil decode {plain(model)} "PROMPT" --sampler {spec}')
