@@ -292,7 +292,7 @@ def test_a_family_is_one_line_whatever_varies() -> None:
         for i, spec in enumerate(family.settings)
     ]
     points = points_of(plotted(family, results))
-    assert {point.series for point in points} == {"fast_dllm threshold cache=dual"}
+    assert {point.series for point in points} == {"fast_dllm threshold cache=dual, block"}  # not another family's line
     assert [point.label for point in points] == ["0.3 block 8", "0.3 block 16", "0.5 block 8", "0.5 block 16"]
     assert [point.accuracy for point in points] == [50.0] * 4
 

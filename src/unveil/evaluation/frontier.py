@@ -243,7 +243,10 @@ def at_budget(
 
 
 def plotted(family: Family, results: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
-    """The results as `plot_frontier` draws a family in one line: all that varies is said at the points."""
+    """The results as `plot_frontier` draws a family in one line: all that varies is said at the points.
+
+    What varies beside the setting along the line names it too: families of one recipe are different lines.
+    """
     along = next((key for key in family.varying if key in GRID), None)
     beside = [key for key in family.varying if key != along]
     if along is None or not beside:
@@ -254,5 +257,5 @@ def plotted(family: Family, results: Sequence[Mapping[str, Any]]) -> list[dict[s
         values = {key: value for key, _, (value,) in items}
         extra = "".join(f" {key} {values[key]}" for key in beside)
         texts = [f"{key}={value}" + extra * (key == along) for key, value in values.items() if key not in beside]
-        shown.append({**result, "sampler": f"{recipe}:{','.join(texts)}"})
+        shown.append({**result, "sampler": f"{recipe}:{','.join(texts)}", "beside": beside})
     return shown

@@ -91,7 +91,7 @@ def _point(result: Mapping[str, Any], aside: int) -> Point:
     rule = [item.partition("=")[0] for item in grid if item.partition("=")[0] in ("threshold", "factor")]
     return Point(
         family=name,
-        series=" ".join([name, *rule, *fixed]),
+        series=", ".join([" ".join([name, *rule, *fixed]), *result.get("beside", [])]),
         label=", ".join(item.partition("=")[2] if rule else item for item in grid),
         place=result["nfe_mean"] * ASIDE**aside,
         accuracy=100 * result["accuracy"],
