@@ -2,6 +2,7 @@
 
 import json
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -27,12 +28,13 @@ def odd(problem, text):
 
 
 @pytest.fixture
-def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A folder of the user's own with a reward function."""
+def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """A folder of the user's own with a reward function; its module is forgotten before and after."""
     (tmp_path / "my_rewards.py").write_text(MINE)
     monkeypatch.chdir(tmp_path)
     sys.modules.pop("my_rewards", None)
-    return tmp_path
+    yield tmp_path
+    sys.modules.pop("my_rewards", None)
 
 
 def train(*more: object) -> Outcome:
