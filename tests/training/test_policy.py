@@ -19,14 +19,14 @@ from unveil.files import read_jsonl
 from unveil.objectives.policy import has_signal
 from unveil.policies.confidence import ConfidencePolicy
 from unveil.policies.store import load_policy, save_policy
-from unveil.sampling.picks import Threshold
+from unveil.sampling.picks import Quota, Threshold, Within
 from unveil.sampling.sampler import Select
 from unveil.tasks import task
 from unveil.training.policy import PolicyTraining, run
 from unveil.training.rollout import learned_select, roll_out
 from unveil.training.rounds import Imitation, Improvement, judged
 from unveil.training.session import Session
-from unveil.training.settings import WarmStarted
+from unveil.training.settings import Training, WarmStarted
 
 WARM = WarmStarted(steps=3, warm_rounds=1)
 TIMES = ("decode_seconds", "update_seconds")
@@ -188,6 +188,19 @@ def test_imitation_is_the_likelihood_of_the_rules_choices(base: Path) -> None:
         means += [log_probs[told.decisions.rollout == place].mean() for place in range(2)]
     assert sum(forwards[0]) > sum(forwards[1])  # or the rules are one
     assert rule(1)["imitation"] == pytest.approx(-float(torch.stack(means).mean()))
+
+
+def test_rules_are_written_one_by_one_or_as_grids(base: Path) -> None:
+    made = recipe(base, "warm=llada:steps=2;fast_dllm:threshold=0.9,within=3|4", "warm_rounds=1")
+    bounded = [Select(pick=Within(pick=Threshold(bar=0.9), steps=steps)) for steps in (3, 4)]
+    assert made.teachers == [Select(pick=Quota(steps=2)), *bounded]
+
+
+def test_reinforcement_has_the_rates_of_a_training_of_its_own() -> None:
+    warm = WarmStarted(steps=10, lr=0.5, warmup=2, warm_rounds=4, warm_lr=0.1)
+    plain = Training(steps=6, lr=0.5, warmup=2)
+    assert [warm.rate(step) for step in range(4)] == pytest.approx([0.1, 0.075, 0.05, 0.025])
+    assert [warm.rate(step) for step in range(4, 10)] == [plain.rate(step) for step in range(6)]
 
 
 def test_every_alpha_has_rules_of_its_own(base: Path) -> None:
