@@ -228,3 +228,5 @@ def test_within_is_the_rule_and_at_last_everything(cells: list[tuple[float, bool
     assert torch.equal(found, rule(scores, eligible, canvas).chosen if step < steps - 1 else eligible)
     with pytest.raises(ValueError, match="steps=0 is not positive: a block needs at least one forward"):
         Within(pick=rule, steps=0)
+    with pytest.raises(ValueError, match="Coin.* draws, but the last forward would not: bound a rule without chance"):
+        Within(pick=Coin(), steps=2)

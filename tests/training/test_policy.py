@@ -92,15 +92,26 @@ def test_a_resumed_training_equals_an_uninterrupted_one(
     assert mine.keys() == theirs.keys() and all((mine[name] == theirs[name]).all() for name in mine)
 
 
-@pytest.mark.slow
-def test_two_processes_equal_one(alone: Path, base: Path) -> None:
-    """Also where one of them has no group with signal, which is so in some round."""
-    out = base.parent / "two"
-    launch(2, out, module=HERE, settings=[])
+def assert_two_equal(alone: Path, out: Path, *settings: str) -> None:
+    launch(2, out, module=HERE, settings=[*settings])
     for mine, theirs in zip(metrics(out), metrics(alone), strict=True):
         assert mine == pytest.approx(theirs, rel=1e-9)
     one, two = state(alone), state(out)
     assert all((one[name] - two[name]).abs().max() < 1e-10 for name in one)
+
+
+@pytest.mark.slow
+def test_two_processes_equal_one(alone: Path, base: Path) -> None:
+    """Also where one of them has no group with signal, which is so in some round."""
+    assert_two_equal(alone, base.parent / "two")
+
+
+@pytest.mark.slow
+def test_two_processes_imitate_as_one(base: Path) -> None:
+    """Each problem is answered by the same rule whoever asks."""
+    settings = ["warm=fast_dllm:threshold=0.9|0.05", "warm_rounds=2", "warm_lr=0.02"]
+    run(recipe(base, *settings), out=base.parent / "warm")
+    assert_two_equal(base.parent / "warm", base.parent / "warm-two", *settings)
 
 
 def test_in_some_round_a_process_of_two_has_no_signal(base: Path) -> None:
@@ -344,6 +355,7 @@ def test_bad_settings_are_refused(base: Path, settings: str, fault: str) -> None
         ({"warm": "remdm", "training": WARM}, "revises or remasks, a policy only unmasks"),
         ({"warm": "llada:block=4,steps=5", "training": WARM}, "leave its block out"),
         ({"warm": "llada:steps=1|2|4", "alpha": (1.0, 2.0), "training": WARM}, "is 3 rules for 2 alphas: give each as"),
+        ({"warm": "llada:steps=1|2|3|4|5", "training": WARM}, "is 5 rules for 4 prompts a round: give fewer"),
         ({"start": "nowhere"}, "nowhere has no policy.json"),
     ],
 )

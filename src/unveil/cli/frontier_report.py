@@ -69,10 +69,12 @@ def search_table(search: "Search") -> "Table":
 
 def _places(family: "Family") -> str:
     """The settings of a family by what varies in it."""
+    from unveil.decoding.spec import grid_items
+
     places = []
     for spec in family.settings:
-        items = [item.partition("=") for item in spec.partition(":")[2].split(",")]
-        places.append("/".join(value for key, _, value in items if key in family.varying) or spec)
+        _, items = grid_items(spec)
+        places.append("/".join(value for key, _, (value,) in items if key in family.varying) or spec)
     return plain("  ".join(places))
 
 

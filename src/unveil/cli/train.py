@@ -9,7 +9,17 @@ from typer.core import TyperGroup
 
 from unveil.cli.settings import with_settings
 from unveil.cli.train_policy import policy
-from unveil.cli.train_run import ModelOption, Out, RecipeCommand, Resume, Settings, Threads, recipe_kind, train
+from unveil.cli.train_run import (
+    ModelOption,
+    Out,
+    RecipeCommand,
+    Resume,
+    Settings,
+    Threads,
+    recipe_kind,
+    train,
+    with_preset,
+)
 from unveil.specs import nearest
 
 # The registry without its imports; held equal by a test.
@@ -127,11 +137,7 @@ def mask_agnostic(
     from unveil.training.lora import LoRA
     from unveil.training.mask_agnostic import PRESETS, MaskAgnosticTuning
 
-    recipe = MaskAgnosticTuning(base=model, data=str(data))
-    if preset is not None:
-        if preset not in PRESETS:
-            raise ValueError(f"unknown preset {preset!r}: {nearest(preset, PRESETS)}")
-        recipe = with_settings(recipe, PRESETS[preset])
+    recipe = with_preset(MaskAgnosticTuning(base=model, data=str(data)), preset, PRESETS)
     if lora is not None:
         recipe = replace(recipe, lora=LoRA.parse(lora))
     train(with_settings(recipe, settings or []), out, resume=resume, threads=threads)

@@ -5,11 +5,10 @@ from typing import Annotated
 
 import typer
 
-from unveil.cli.evaluate import TaskSpec
+from unveil.cli.evaluate import Data, TaskSpec
 from unveil.cli.settings import with_settings
 from unveil.cli.show import plain
-from unveil.cli.train_run import ModelOption, Out, Resume, Settings, Threads, report, run_in, speaks
-from unveil.specs import nearest
+from unveil.cli.train_run import ModelOption, Out, Resume, Settings, Threads, report, run_in, speaks, with_preset
 
 # As in the recipe's PRESETS; held equal by a test.
 POLICY_PRESETS = ("llada-8b-instruct", "llada-8b-instruct-full", "dream-7b-instruct", "dream-7b-instruct-full")
@@ -38,17 +37,6 @@ RewardFunction = Annotated[
         show_default=False,
     ),
 ]
-Problems = Annotated[
-    Path | None,
-    typer.Option(
-        "--data",
-        metavar="FILE",
-        exists=True,
-        dir_okay=False,
-        help="Problems to learn from, JSON lines in the task's format. Default: fresh ones from its generator.",
-        show_default=False,
-    ),
-]
 PolicyPreset = Annotated[
     str | None,
     typer.Option(
@@ -66,7 +54,7 @@ def policy(
     alpha: Alpha = None,
     block: Block = None,
     reward: RewardFunction = None,
-    data: Problems = None,
+    data: Data = None,
     preset: PolicyPreset = None,
     settings: Settings = None,
     out: Out = None,
@@ -81,11 +69,7 @@ def policy(
     """
     from unveil.training import policy as training
 
-    recipe = training.PolicyTraining(base=model, task=task)
-    if preset is not None:
-        if preset not in training.PRESETS:
-            raise ValueError(f"unknown preset {preset!r}: {nearest(preset, training.PRESETS)}")
-        recipe = with_settings(recipe, training.PRESETS[preset])
+    recipe = with_preset(training.PolicyTraining(base=model, task=task), preset, training.PRESETS)
     given = {"alpha": alpha, "block": "none" if block == "full" else block, "reward": reward, "data": data}
     recipe = with_settings(recipe, [f"{name}={value}" for name, value in given.items() if value is not None])
     folder, recipe = out or Path("runs") / recipe.name, with_settings(recipe, settings or [])

@@ -1,7 +1,7 @@
 """How every training is called: the options all of them have, the run, and what is said when it has ended."""
 
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -9,8 +9,9 @@ import typer
 from typer.core import TyperCommand
 
 from unveil.cli.errors import keeping
-from unveil.cli.settings import defaults, written
+from unveil.cli.settings import defaults, with_settings, written
 from unveil.cli.show import err, out, plain, table
+from unveil.specs import nearest
 
 if TYPE_CHECKING:
     from unveil.training.trainer import Recipe
@@ -63,6 +64,15 @@ def recipe_kind(name: str) -> type[Any]:
     from unveil.training.sft import SFT
 
     return ({kind.name: kind for kind in (SFT, MaskAgnosticTuning, PolicyTraining)} | {**RECIPES})[name]
+
+
+def with_preset(recipe: Any, name: str | None, presets: Mapping[str, Sequence[str]]) -> Any:
+    """The recipe with the settings of a preset, if one is named. ValueError for an unknown name (with the nearest)."""
+    if name is None:
+        return recipe
+    if name not in presets:
+        raise ValueError(f"unknown preset {name!r}: {nearest(name, presets)}")
+    return with_settings(recipe, presets[name])
 
 
 def train(recipe: "Recipe", folder: Path | None, *, resume: bool, threads: int) -> None:

@@ -1,5 +1,6 @@
 """A learned policy as a sampler by name: `policy:path=FOLDER,block=32,cache=prefix`."""
 
+from unveil.policies.confidence import ConfidencePolicy
 from unveil.policies.learned import Learned
 from unveil.policies.store import load_policy, locate_policy
 from unveil.sampling.blocks import Blocks
@@ -34,6 +35,20 @@ def policy(
     multiplies its rates. A policy that was trained with `alpha` needs one: larger is faster.
     """
     net = load_policy(locate_policy(path=path, name=name))
+    return sampler_of(net, block=block, temperature=temperature, scale=scale, alpha=alpha, pick=pick, cache=cache)
+
+
+def sampler_of(
+    net: ConfidencePolicy,
+    *,
+    block: int | None = None,
+    temperature: float = 1.0,
+    scale: float = 1.0,
+    alpha: float | None = None,
+    pick: str = "coins_or_best",
+    cache: str = "none",
+) -> Sampler:
+    """The same, with a policy that is in memory."""
     blocks = Blocks(size=block)
     sees = blocks if net.settings.view == "block" else Blocks()
     return Sampler(

@@ -129,6 +129,8 @@ class Within(Pick):
     def __post_init__(self) -> None:
         if self.steps < 1:
             raise ValueError(f"steps={self.steps} is not positive: a block needs at least one forward")
+        if type(self.pick).log_prob is not Pick.log_prob:
+            raise ValueError(f"{self.pick!r} draws, but the last forward would not: bound a rule without chance")
 
     def __call__(self, scores: Float[Tensor, "B L"], eligible: Bool[Tensor, "B L"], canvas: Canvas) -> Choice:
         """All in the last forward."""

@@ -5,11 +5,11 @@ choice. One step of the run is a round: problems, several answers to each, and a
 """
 
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import dataclass, field, replace
 from functools import cached_property, partial
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any, ClassVar, cast
+from typing import ClassVar, cast
 
 import torch
 from torch import Tensor, nn
@@ -29,22 +29,18 @@ from unveil.objectives.policy import (
     Standardised,
 )
 from unveil.policies.confidence import ConfidencePolicy, ConfidenceSettings
-from unveil.policies.learned import Learned
-from unveil.policies.recipe import PICKS
+from unveil.policies.recipe import PICKS, sampler_of
 from unveil.policies.store import load_policy, save_policy
-from unveil.sampling.blocks import Blocks
-from unveil.sampling.picks import Pick
-from unveil.sampling.random_picks import CoinsOrBest, PlackettLuce
+from unveil.sampling.random_picks import PlackettLuce
 from unveil.sampling.recipes import PLANS, among
-from unveil.sampling.sampler import Never, Sampler, Select, Selector
+from unveil.sampling.sampler import Never, Sampler, Selector
 from unveil.training.checkpoint import Run
 from unveil.training.judge import FunctionJudge, TaskJudge
 from unveil.training.problems import Problems
-from unveil.training.rollout import learned_select
 from unveil.training.rounds import Answering, Imitation, Improvement, Judge
 from unveil.training.session import Session
 from unveil.training.settings import WarmStarted
-from unveil.training.trainer import steps
+from unveil.training.trainer import settings_of, steps
 
 REWARDS: Mapping[str, Multiplicative | Additive] = MappingProxyType(
     {"multiplicative": Multiplicative(), "additive": Additive()}
@@ -140,7 +136,7 @@ class PolicyTraining:
     def problems(self) -> Problems:
         """What is learned from and validated on."""
         return Problems(
-            spec=self.task, data=self.data, each=self.prompts, num_held_out=self.validation, seed=self.training.seed
+            spec=self.task, data=self.data, each=self.prompts, num_held_out=self.validation, training=self.training
         )
 
     @cached_property
@@ -173,24 +169,20 @@ class PolicyTraining:
             found.append(sampler.unmask)
         if len(found) % len(self.alpha):
             raise ValueError(f"warm={self.warm} is {len(found)} rules for {len(self.alpha)} alphas: give each as many")
+        if len(found) > self.prompts:
+            raise ValueError(f"warm={self.warm} is {len(found)} rules for {self.prompts} prompts a round: give fewer")
         return found
 
-    def sampler(self, net: nn.Module, pick: Pick, alpha: float | None) -> Sampler:
+    def sampler(self, net: nn.Module, pick: str, alpha: float) -> Sampler:
         """How the policy decodes. `max_steps` bounds picks that may open nothing."""
-        blocks = Blocks(size=self.block)
         policy = cast(ConfidencePolicy, net)
-        sees = blocks if policy.settings.view == "block" else Blocks()
         told = alpha if policy.settings.alpha else None
-        score = Learned(net=policy, blocks=sees, alpha=told)
-        return Sampler(
-            blocks=blocks, refresh=PLANS[self.cache], unmask=Select(score=score, pick=pick),
-            max_steps=self.problems.task.num_masks,
-        )  # fmt: skip
+        sampler = sampler_of(policy, block=self.block, alpha=told, pick=pick, cache=self.cache)
+        return replace(sampler, max_steps=self.problems.task.num_masks)
 
     def update(self, session: Session, model: Model) -> Callable[[int], dict[str, float]]:
         """What a round does."""
-        sampler = self.sampler(session.model, PICKS[self.pick], self.alpha[0])
-        learned_select(sampler)
+        sampler = self.sampler(session.model, self.pick, self.alpha[0])
         answering = Answering(
             session=session, model=model, sampler=sampler, num_masks=self.problems.task.num_masks,
             problems=self.problems.round, alphas=self.alpha, batch=self.batch,
@@ -209,7 +201,7 @@ class PolicyTraining:
         found: dict[str, float] = {}
         rewards = []
         for alpha in self.alpha:
-            sampler = self.sampler(net, CoinsOrBest(), alpha)
+            sampler = self.sampler(net, "coins_or_best", alpha)
             right, forwards, room = self._decoded(model, sampler)
             rewards.append(REWARDS[self.speed](right, forwards, room, torch.tensor([[alpha]])).mean())
             which = f"_{alpha:g}" if len(self.alpha) > 1 else ""
@@ -245,8 +237,7 @@ def run(recipe: PolicyTraining, *, out: Path, resume: bool = False) -> Path:
     function that fails; FloatingPointError for a loss that is not finite. The run can be resumed after all of them.
     """
     best = out / "policy"
-    settings: dict[str, Any] = {"recipe": type(recipe).__name__} | asdict(recipe)
-    settings |= settings.pop("training")
+    settings = settings_of(recipe)
     Run(folder=out, settings=settings).check(resume)
     recipe.check()
     session = Session.small(recipe.net(), recipe.training, out)

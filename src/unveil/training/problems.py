@@ -8,6 +8,7 @@ import numpy as np
 
 from unveil.tasks import task
 from unveil.tasks.task import Problem, Task
+from unveil.training.settings import Training
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -18,7 +19,7 @@ class Problems:
     data: str | None
     each: int  # a round
     num_held_out: int
-    seed: int
+    training: Training
 
     @cached_property
     def task(self) -> Task:
@@ -28,11 +29,11 @@ class Problems:
     def round(self, number: int) -> list[Problem]:
         """Those of a round, counted from 0; each of a file once an epoch."""
         if self.data is None:
-            return self.task.generate(self.each, self.seed * 1_000_003 + number)
+            return self.task.generate(self.each, self.training.loss_seed(number))
         learn, _ = self._parts
         places = range(number * self.each, (number + 1) * self.each)
         orders = {
-            epoch: np.random.default_rng([self.seed, 3, epoch]).permutation(len(learn))
+            epoch: np.random.default_rng([self.training.seed, 3, epoch]).permutation(len(learn))
             for epoch in {place // len(learn) for place in places}
         }
         return [learn[orders[place // len(learn)][place % len(learn)]] for place in places]
@@ -41,7 +42,7 @@ class Problems:
     def held_out(self) -> list[Problem]:
         """Problems by which the policy is chosen, none of which is ever learned from."""
         if self.data is None:
-            return self._split("validation").generate(self.num_held_out, self.seed)
+            return self._split("validation").generate(self.num_held_out, self.training.seed)
         return self._parts[1]
 
     def _split(self, split: str) -> Task:
@@ -56,5 +57,5 @@ class Problems:
                 f"{self.data} has {len(problems)} problems, a round takes {self.each} beside {self.num_held_out} for "
                 "validation: set fewer (prompts, validation), or give more problems"
             )
-        order = np.random.default_rng([self.seed, 2]).permutation(len(problems)).tolist()
+        order = np.random.default_rng([self.training.seed, 2]).permutation(len(problems)).tolist()
         return [problems[i] for i in order[self.num_held_out :]], [problems[i] for i in order[: self.num_held_out]]

@@ -13,7 +13,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from unveil.decoding.model import Model
-from unveil.objectives.policy import Additive, ClippedRatio, Lesson, Multiplicative, Part
+from unveil.objectives.policy import Additive, ClippedRatio, Lesson, Multiplicative, has_signal
 from unveil.sampling.sampler import Sampler, Selector
 from unveil.tasks.task import Problem
 from unveil.training.rollout import Decisions, Rollouts, learned_select, roll_out
@@ -31,18 +31,20 @@ class Judge(Protocol):
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Asked:
-    """A process's share of a round: problems, the seed of each, and the weight of speed of each."""
+    """A process's share of a round: problems, the place of each in the round, its seed and weight of speed."""
 
     problems: list[Problem]
+    places: list[int]
     seeds: list[int]
     alphas: list[float]
 
-    def some(self, places: Sequence[int]) -> "Asked":
-        """Those at these places."""
+    def some(self, index: Sequence[int]) -> "Asked":
+        """Some of them."""
         return Asked(
-            problems=[self.problems[i] for i in places],
-            seeds=[self.seeds[i] for i in places],
-            alphas=[self.alphas[i] for i in places],
+            problems=[self.problems[i] for i in index],
+            places=[self.places[i] for i in index],
+            seeds=[self.seeds[i] for i in index],
+            alphas=[self.alphas[i] for i in index],
         )
 
 
@@ -65,6 +67,7 @@ class Answering:
         first = self.session.training.loss_seed(number) * len(problems)
         return Asked(
             problems=[problems[i] for i in mine],
+            places=[*mine],
             seeds=[first + i for i in mine],
             alphas=[self.alphas[(i + number) % len(self.alphas)] for i in mine],
         )
@@ -103,17 +106,17 @@ class Imitation:
         asked = at.asked(number)
         (rows,) = at.session.total([len(asked.problems)])
         shares: dict[int, list[int]] = {}
-        for place, alpha in enumerate(asked.alphas):
-            shares.setdefault(self.rule(place, alpha), []).append(place)
+        for index, (place, alpha) in enumerate(zip(asked.places, asked.alphas, strict=True)):
+            shares.setdefault(self.rule(place, alpha), []).append(index)
         decided = [
-            at.answered(asked.some(places), 1, self.teachers[rule]).decisions for rule, places in sorted(shares.items())
+            at.answered(asked.some(index), 1, self.teachers[rule]).decisions for rule, index in sorted(shares.items())
         ]
         losses = (loss for decisions in decided for loss in self.losses(decisions, rows))
         total, numbers = learned(at.session, losses, number)
         return {"imitation": total} | numbers
 
     def rule(self, place: int, alpha: float) -> int:
-        """Which rule answers the problem at that place."""
+        """Which rule answers the problem at that place of a round, whichever process asks."""
         alphas = self.answering.alphas
         own = len(self.teachers) // len(alphas)
         return alphas.index(alpha) * own + place // len(alphas) % own
@@ -155,7 +158,7 @@ class Improvement:
         """Means over the rollouts of all processes; shares of groups with signal and of decisions that open nothing."""
         decisions = rollouts.decisions
         sums: list[Tensor | int] = [rewards.sum(), correct.sum(), rollouts.nfe.sum(), rewards.numel()]
-        groups: list[Tensor | int] = [(rewards.amax(1) > rewards.amin(1)).sum(), len(rewards)]
+        groups: list[Tensor | int] = [has_signal(rewards).sum(), len(rewards)]
         empty: list[Tensor | int] = [(~decisions.chosen.any(1)).sum(), len(decisions)]
         reward, right, forwards, rows, signal, all_groups, nothing, steps = self.answering.session.total(
             [float(x) for x in (*sums, *groups, *empty)]
@@ -170,28 +173,27 @@ class Improvement:
         session = self.answering.session
         (decided,) = session.total([len(lesson)])
         numbers = {"norm": 0.0, "lr": session.training.rate(number)}
-        held = 0.0
+        clipped: list[Tensor] = []
         for _ in range(self.updates if decided else 0):
-            parts: list[Part] = []
-            losses = _kept(self.objective.losses(self.answering.log_probs, lesson), parts)
-            numbers = learned(session, losses, number)[1]
-            (held,) = session.total([sum(float(part.clipped) for part in parts)])
+            clipped.clear()
+            numbers = learned(session, self.losses(lesson, clipped), number)[1]
+        (held,) = session.total([float(sum(clipped))])
         return numbers | {"clip": held / max(1.0, decided)}
 
-
-def _kept(parts: Iterable[Part], kept: list[Part]) -> Iterable[Tensor]:
-    for part in parts:
-        kept.append(part._replace(loss=part.loss.detach()))
-        yield part.loss
+    def losses(self, lesson: Lesson[Decisions], clipped: list[Tensor]) -> Iterator[Tensor]:
+        """The parts of the loss; how many decisions each of them holds back is added to `clipped`."""
+        for part in self.objective.losses(self.answering.log_probs, lesson):
+            clipped.append(part.clipped)
+            yield part.loss
 
 
 def learned(session: Session, losses: Iterable[Tensor], number: int) -> tuple[float, dict[str, float]]:
     """One update from losses that are differentiated one by one; their sum over all processes, and what to log."""
-    own = 0.0
+    own = torch.zeros((), device=session.accelerator.device)
     for loss in losses:
         loss.backward()
-        own += float(loss.detach())
-    (total,) = session.total([own])
+        own = own + loss.detach()  # read once an update: a device need not wait for the host in between
+    (total,) = session.total([float(own)])
     session.summed()
     return total, session.applied(total, number)
 

@@ -122,7 +122,7 @@ class Session:
         own = torch.cat([(torch.zeros_like(x) if x.grad is None else x.grad).flatten() for x in weights])
         parts = cast(Tensor, self.accelerator.reduce(own, "sum")).split([x.numel() for x in weights])
         for weight, grad in zip(weights, parts, strict=True):
-            weight.grad = grad.view_as(weight).clone()
+            weight.grad = grad.view_as(weight)
 
     def applied(self, total: float, step: int) -> dict[str, float]:
         """Give the gradients of a loss to the optimisers. FloatingPointError, with nothing changed, if not finite."""

@@ -122,8 +122,7 @@ def run(recipe: Recipe, *, out: Path, resume: bool = False) -> Path:
     Raises what `train` raises.
     """
     best = out / "model"
-    settings = {"recipe": type(recipe).__name__} | asdict(cast(Any, recipe))
-    settings |= settings.pop("training")
+    settings = settings_of(recipe)
     Run(folder=out, settings=settings).check(resume)  # before a large model is loaded
     train(
         recipe.model(),
@@ -139,6 +138,12 @@ def run(recipe: Recipe, *, out: Path, resume: bool = False) -> Path:
     if PartialState().is_main_process:
         recipe.describe(best)
     return best
+
+
+def settings_of(recipe: object) -> dict[str, Any]:
+    """What a run must be resumed with: the recipe's name and its settings, those of its training among them."""
+    settings = {"recipe": type(recipe).__name__} | asdict(cast(Any, recipe))
+    return settings | settings.pop("training")
 
 
 def _note(record: dict[str, Any]) -> str:
