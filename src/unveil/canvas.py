@@ -201,6 +201,16 @@ class Canvas:
         """The rows at `index` (ids, possibly repeated, or a boolean mask): leaving, forking, reordering."""
         return replace(self, **{name: value[index] for name, value in self.tensors().items()})
 
+    def soften(self, num_soft: int) -> "Canvas":
+        """With room for `num_soft` soft tokens in every column. ValueError if there is room for another number."""
+        room = self.soft_ids.shape[2]
+        if room == num_soft:
+            return self
+        if room:
+            raise ValueError(f"the canvas has room for {room} soft tokens, asked for {num_soft}: build it with those")
+        ids = self.tokens[..., None].repeat(1, 1, num_soft)
+        return replace(self, soft_ids=ids, soft_weights=torch.zeros(ids.shape, device=ids.device))
+
     def put(self, index: Int[Tensor, " R"], other: "Canvas") -> "Canvas":
         """A canvas with the rows at `index` replaced by those of `other`, which may be narrower."""
         theirs = other.widen(self.tokens.shape[1]).tensors()

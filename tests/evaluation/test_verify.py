@@ -1,12 +1,14 @@
 """How recorded decodes are read: what has a counterpart here, what is skipped and why."""
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
 import torch
 
 from unveil.canvas import Canvas
-from unveil.evaluation.verify import Plan, PublishedFactor, plan_of
+from unveil.evaluation.verify import Plan, PublishedBlocks, PublishedFactor, plan_of
+from unveil.sampling import recipes
 from unveil.sampling.picks import Factor
 from unveil.sampling.propose import Propose
 from unveil.sampling.sampler import Select
@@ -33,9 +35,10 @@ def test_factor_wins_over_threshold_and_null_turns_a_filter_off() -> None:
 @pytest.mark.parametrize(
     "name, settings, reason",
     [
-        ("evotoken", {}, "evotoken: no such sampler here"),
+        ("fancy", {}, "fancy: no such sampler here"),
         ("fast", FAST | {"temperature": 0.5}, "fast: drawn at a temperature, from noise that is not recorded"),
         ("fast", FAST | {"remasking": "random"}, "fast: random unmasking, from noise that is not recorded"),
+        ("evotoken", {"remasking": "random"}, "evotoken: random unmasking, from noise that is not recorded"),
         ("llada", FAST | {"remasking": "random"}, "llada: random unmasking, from noise that is not recorded"),
         ("llada", FAST | {"warmth": 1}, "llada: unknown settings warmth"),
         ("dream", {"steps": 8}, "dream: positions drawn, from noise that is not recorded"),
@@ -43,3 +46,11 @@ def test_factor_wins_over_threshold_and_null_turns_a_filter_off() -> None:
 )
 def test_what_cannot_be_compared_is_named(name: str, settings: dict[str, Any], reason: str) -> None:
     assert plan_of(name, settings, 32) == reason
+
+
+def test_soft_tokens_are_compared_with_blocks_that_harden_late() -> None:
+    plan = plan_of("evotoken", {"steps": 8, "block_length": 8, "k_soft": 2, "alpha_soft_mask": 0.6}, 16)
+    ours = recipes.evotoken(16, steps=8, block=8, k=2, mask_share=0.6)
+    assert isinstance(plan, Plan) and plan.sampler == replace(ours, blocks=PublishedBlocks(size=8))
+    plan = plan_of("evotoken", {"steps": 8, "threshold": 0.5}, 16)
+    assert isinstance(plan, Plan) and plan.sampler.unmask == recipes.evotoken(16, threshold=0.5).unmask

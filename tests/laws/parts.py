@@ -12,6 +12,7 @@ from unveil.models.attention import BlockCausal
 from unveil.models.transformer import Transformer
 from unveil.sampling.blocks import Blocks
 from unveil.sampling.evolve import HardTokens, SoftTokens
+from unveil.sampling.mixing import Drawn, FollowsConfidence, Spherical
 from unveil.sampling.picks import (
     Above,
     Closing,
@@ -88,6 +89,12 @@ def changing(plan: str) -> Iterator[Sampler]:
     yield Sampler(blocks=Blocks(size=SIZE, until_quiet=8), unmask=some, revise=edit, **fixed)
     gain = Select(score=Gain(), pick=Above())
     yield Sampler(blocks=Blocks(size=SIZE), unmask=Select(pick=Quota(steps=3)), revise=gain, evolve=soft(2), **fixed)
+    for evolve in (
+        SoftTokens(k=2, share=FollowsConfidence(), mix=Spherical(), lookahead=True),
+        SoftTokens(k=2, share=Drawn(), consistent=True),
+    ):
+        some = Select(pick=Quota(steps=3))
+        yield Sampler(blocks=Blocks(size=SIZE), propose=DRAWN, unmask=some, revise=gain, evolve=evolve, **fixed)
     opening, closing = (Select(score=Chance(), pick=pick(steps=6, eta=0.3)) for pick in (Opening, Closing))
     yield Sampler(blocks=Blocks(size=SIZE, min_steps=6), propose=DRAWN, unmask=opening, remask=closing, **fixed)
 

@@ -9,10 +9,13 @@ from torch import Tensor
 from tests.plain.loops import Done
 from tests.toy import MASK, PROMPTS, blank, logits, toy
 from unveil.canvas import DECODED, SOFT, Canvas, Stage
+from unveil.evaluation.verify import PublishedBlocks
 from unveil.models.denoiser import Want
 from unveil.models.transformer import Transformer
+from unveil.sampling import recipes
 from unveil.sampling.blocks import Blocks
 from unveil.sampling.evolve import SoftTokens
+from unveil.sampling.mixing import Constant
 from unveil.sampling.picks import Above, Quota, Threshold
 from unveil.sampling.refresh import PrefixCache
 from unveil.sampling.sampler import Sampler, Select
@@ -28,8 +31,13 @@ def soft_logits(model: Transformer, canvas: Canvas, ids: Tensor, weights: Tensor
     return out
 
 
-def plain_evotoken(model: Transformer, prompt: list[int], n: int, block: int, steps: int, k: int, a: float) -> Tensor:
-    """EvoToken's released decoding at temperature 0: choose the best, revise what gains, show candidates."""
+def plain_evotoken(
+    model: Transformer, prompt: list[int], n: int, block: int, steps: int, k: int, a: float, late: bool = False
+) -> Tensor:
+    """EvoToken's released decoding at temperature 0: choose the best, revise what gains, show candidates.
+
+    `late` as released: a block is still soft in the first forward of the next one.
+    """
     lo, canvas = len(prompt), blank([prompt], n, num_soft=k + 1)
     x, confidence = canvas.tokens.clone(), canvas.confidence.clone()
     ids, weights = canvas.soft_ids.clone(), canvas.soft_weights.clone()
@@ -51,25 +59,44 @@ def plain_evotoken(model: Transformer, prompt: list[int], n: int, block: int, st
             w, best = p.topk(k, -1)
             ids[:, s:z] = torch.cat([torch.full_like(best[..., :1], MASK), best], -1)
             weights[:, s:z] = torch.cat([share, w / w.sum(-1, keepdim=True) * (1 - share)], -1)
-        ids[:, s:e], weights[:, s:e] = x[:, s:e, None], 0
-        weights[:, s:e, 0] = 1
+            h = s if late else lo
+            ids[:, lo:h], weights[:, lo:h] = x[:, lo:h, None], 0
+            weights[:, lo:h, 0] = 1
+        h = s if late else e
+        ids[:, lo:h], weights[:, lo:h] = x[:, lo:h, None], 0
+        weights[:, lo:h, 0] = 1
     return x[0, lo : lo + n]
 
 
 def evotoken(block: int, steps: int, k: int = 3, a: float = 0.7) -> Sampler:
-    return Sampler(
+    """`steps` forwards a block, whatever the number of blocks."""
+    sampler = recipes.evotoken(block, steps=steps, block=block, k=k, mask_share=a)
+    assert sampler == Sampler(
         blocks=Blocks(size=block),
         unmask=Select(pick=Quota(steps=steps)),
         revise=Select(score=Gain(), pick=Above()),
-        evolve=SoftTokens(k=k, mask_share=a, lookahead=True),
+        evolve=SoftTokens(k=k, share=Constant(share=a), lookahead=True),
     )
+    return sampler
+
+
+@torch.no_grad()
+def test_late_hardening_equals_the_released_loop_and_differs_from_ours() -> None:
+    model, differ = toy(gain=0.3), False
+    late = replace(evotoken(8, 4), blocks=PublishedBlocks(size=8))
+    out = late.decode(model, blank(PROMPTS, 24))
+    for row, prompt in enumerate(PROMPTS):
+        mine = out.tokens[row, len(prompt) : len(prompt) + 24]
+        assert torch.equal(mine, plain_evotoken(model, prompt, 24, 8, 4, 3, 0.7, late=True))
+        differ |= not torch.equal(mine, plain_evotoken(model, prompt, 24, 8, 4, 3, 0.7))
+    assert differ
 
 
 @pytest.mark.parametrize("shift", [0, 1])
 @torch.no_grad()
 def test_evotoken_equals_the_plain_loop_and_walks_its_stages(shift: int) -> None:
     model = toy(gain=0.3, shift=shift)
-    steps = list(evotoken(8, 4).stream(model, blank(PROMPTS, 16, num_soft=4)))
+    steps = list(evotoken(8, 4).stream(model, blank(PROMPTS, 16)))
     for row, prompt in enumerate(PROMPTS):
         plain = plain_evotoken(model, prompt, 16, 8, 4, 3, 0.7)
         assert torch.equal(steps[-1].after.tokens[row, len(prompt) : len(prompt) + 16], plain)
@@ -85,7 +112,7 @@ def test_soft_tokens_with_all_weight_on_the_mask_are_hard_while_undecided() -> N
     """One forward a block: what is shown before the block settles is exactly [MASK], so nothing can differ."""
     model, blocks, unmask = toy(gain=0.3), Blocks(size=4), Select(pick=Quota(steps=1))
     hard = Sampler(blocks=blocks, unmask=unmask).decode(model, blank(PROMPTS, 12))
-    evolve = SoftTokens(k=1, mask_share=1.0, lookahead=True)
+    evolve = SoftTokens(k=1, share=Constant(share=1.0), lookahead=True)
     soft = Sampler(blocks=blocks, unmask=unmask, evolve=evolve).decode(model, blank(PROMPTS, 12, num_soft=2))
     assert torch.equal(hard.tokens, soft.tokens) and torch.equal(hard.stage, soft.stage)
     assert torch.equal(hard.nfe, soft.nfe)
@@ -95,7 +122,7 @@ def test_soft_tokens_with_all_weight_on_the_mask_are_hard_while_undecided() -> N
 def test_soft_tokens_keep_the_books_of_hard_tokens() -> None:
     model, blocks, unmask = toy(gain=0.5), Blocks(size=8), Select(pick=Quota(steps=3))
     hard = Sampler(blocks=blocks, unmask=unmask).decode(model, blank(PROMPTS, 16))
-    evolve = SoftTokens(k=1, mask_share=1.0)
+    evolve = SoftTokens(k=1, share=Constant(share=1.0))
     soft = Sampler(blocks=blocks, unmask=unmask, evolve=evolve).decode(model, blank(PROMPTS, 16, num_soft=2))
     assert torch.equal(hard.stage, soft.stage) and torch.equal(hard.nfe, soft.nfe)
 

@@ -16,10 +16,7 @@ from unveil.models.denoiser import Denoiser, Want
 from unveil.models.guidance import Guided
 from unveil.models.transformer import Transformer
 from unveil.sampling import recipes
-from unveil.sampling.evolve import SoftTokens
-from unveil.sampling.picks import Above, Quota, Threshold
-from unveil.sampling.sampler import Sampler, Select
-from unveil.sampling.scores import Gain
+from unveil.sampling.sampler import Sampler
 
 FOLDERS = ["llada_tiny", "dream_tiny", "llada_calm"]
 load = cache(load_checkpoint)
@@ -34,12 +31,8 @@ def sampler_of(name: str, settings: dict[str, Any], new: int) -> Sampler:
     if name == "dream":
         return recipes.dream(new, steps=s["steps"], alg=s["alg"], eps=s["eps"])
     if name == "evotoken":
-        pick = Threshold(bar=s["threshold"]) if "threshold" in s else Quota(steps=s["steps"])
-        return Sampler(
-            unmask=Select(pick=pick),
-            revise=Select(score=Gain(), pick=Above()),
-            evolve=SoftTokens(k=s["k_soft"], mask_share=s["alpha_soft_mask"]),
-        )
+        given = {"threshold": s["threshold"]} if "threshold" in s else {"steps": s["steps"]}
+        return recipes.evotoken(new, k=s["k_soft"], mask_share=s["alpha_soft_mask"], **given)
     cache = {"fast": "none", "fast_prefix": "prefix", "fast_dual": "dual"}[name]
     if "threshold" in s:  # `steps` is ignored there
         return recipes.fast_dllm(new, block=s["block_length"], threshold=s["threshold"], cache=cache)
@@ -74,8 +67,7 @@ def test_logits(data: Path, name: str) -> None:
 def test_every_decode(data: Path, name: str, count: int) -> None:
     folder, wrong, num = data / "parity" / name, [], 0
     for sampler, settings, prompt, tokens, nfe in traces(folder):
-        soft = settings["k_soft"] + 1 if "k_soft" in settings else 0
-        canvas = Canvas.blank([prompt], len(tokens), mask_id=255, num_soft=soft)
+        canvas = Canvas.blank([prompt], len(tokens), mask_id=255)
         out = sampler_of(sampler, settings, len(tokens)).decode(denoiser_of(load(folder), settings), canvas)
         num += 1
         if out.tokens[0, len(prompt) :].tolist() != tokens or out.nfe.tolist() != [nfe]:

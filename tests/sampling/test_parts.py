@@ -11,9 +11,11 @@ from unveil.canvas import MASK as MASKED
 from unveil.models.denoiser import Prediction, Want
 from unveil.sampling.blocks import Blocks
 from unveil.sampling.evolve import HardTokens, SoftTokens
-from unveil.sampling.picks import Quota
+from unveil.sampling.mixing import Constant, Drawn, FollowsConfidence
+from unveil.sampling.picks import Best, Finishing, Quota
 from unveil.sampling.propose import Proposal, Propose
 from unveil.sampling.queue import decode_queue, steps_queue
+from unveil.sampling.random_picks import Coin
 from unveil.sampling.refresh import BlockCache, DelayedCache, DualCache, NearCache, NoCache, PrefixCache, Refresh
 from unveil.sampling.sampler import Sampler, Select
 
@@ -123,12 +125,12 @@ def test_soft_tokens_show_mask_and_candidates_then_candidates() -> None:
         torch.tensor([[[0, 0], [5, 7], [6, 8], [0, 0]]]), torch.tensor([[[0, 0], [0.5, 0.3], [0.4, 0.1], [0, 0]]]),
     )  # fmt: skip
     nothing = choices(canvas)
-    out = SoftTokens(k=2, mask_share=0.6)(canvas, said, choices(canvas, 1), nothing, nothing)
+    out = SoftTokens(k=2, share=Constant(share=0.6))(canvas, said, choices(canvas, 1), nothing, nothing)
     assert out.stage.tolist() == [[GIVEN, SOFT, SOFT_MASK, MASKED]] and out.tokens.tolist() == [[1, 5, MASK, MASK]]
     assert out.soft_ids[0, 1:3].tolist() == [[MASK, 5, 7], [MASK, 6, 8]]
     assert torch.allclose(out.soft_weights[0, 1:3], torch.tensor([[0, 0.625, 0.375], [0.6, 0.32, 0.08]]))
     assert torch.equal(out.soft_weights[0, [0, 3]], canvas.soft_weights[0, [0, 3]])
-    back = SoftTokens(k=2, mask_share=0.6)(out, said, nothing, nothing, choices(canvas, 1))
+    back = SoftTokens(k=2, share=Constant(share=0.6))(out, said, nothing, nothing, choices(canvas, 1))
     assert back.stage[0, 1] == SOFT_MASK and back.tokens[0, 1] == MASK
     assert SoftTokens(k=2).require(Want(top=1)).top == 2 and SoftTokens(k=2).require(Want(top=5)).top == 5
 
@@ -214,11 +216,22 @@ ERRORS = [
     (lambda: Propose(top_p=1.5), "top_p 1.5 is outside (0, 1]: use 1 to draw from everything"),
     (lambda: Propose(top_k=-2), "top_k -2 is negative: use 0 to draw from everything"),
     (lambda: SoftTokens(k=0), "k=0 is not positive: a soft token needs at least one candidate"),
-    (lambda: SoftTokens(mask_share=1.5), "mask_share=1.5 is outside [0, 1]: it is the weight of [MASK]"),
+    (lambda: Constant(share=1.5), "share=1.5 is outside [0, 1]: it is the weight of [MASK]"),
+    (lambda: FollowsConfidence(least=-0.1), "least=-0.1 is outside [0, 1]: it is the weight of [MASK]"),
+    (lambda: Drawn(least=0.8, most=0.2), "least=0.8 is above most=0.2: give a range within [0, 1]"),
+    (lambda: Best(count=0), "count=0 is not positive: open at least one mask a forward"),
+    (
+        lambda: Finishing(pick=Coin(), bar=0.5),
+        "Coin(salt=3) draws, but an early end would not: finish a rule without chance",
+    ),
+    (
+        lambda: Sampler(evolve=SoftTokens(k=50)).decode(toy(), blank()),
+        "50 candidates are asked for, the vocabulary has 49: ask for fewer",
+    ),
     (lambda: DualCache(every=0), "every=0 is not positive: give at least 1, or None for once a block"),
     (
-        lambda: Sampler(evolve=SoftTokens(k=3)).decode(toy(), blank()),
-        "the canvas has room for 0 soft tokens and k=3 needs 4: build it with num_soft=4",
+        lambda: Sampler(evolve=SoftTokens(k=3)).decode(toy(), blank(num_soft=2)),
+        "the canvas has room for 2 soft tokens, asked for 4: build it with those",
     ),
     (lambda: queue(blank([[1]], 2), batch=0), "batch=0 is not positive: decode at least one row at a time"),
     (

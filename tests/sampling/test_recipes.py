@@ -19,11 +19,11 @@ from unveil.sampling.scores import Certainty, Chance, Confidence, EndsLast, Marg
 
 def test_every_recipe_decodes_with_its_defaults_one_token_a_forward() -> None:
     canvas = blank(PROMPTS, 8, seed=[1, 2, 3])
-    assert list(recipes.RECIPES) == ["llada", "dream", "fast_dllm", "eb_sampler", "remdm"]
+    assert list(recipes.RECIPES) == ["llada", "dream", "fast_dllm", "eb_sampler", "remdm", "evotoken"]
     for name, recipe in recipes.RECIPES.items():
         out = recipe(8).decode(toy(gain=0.1), canvas)
         assert out.done.all() and not out.undecided.any(), name
-        if name in ("llada", "dream", "remdm"):
+        if name in ("llada", "dream", "remdm", "evotoken"):
             assert out.nfe.tolist() == [8, 8, 8], name
 
 

@@ -73,17 +73,17 @@ class Model:
             end_ids=_ends(settings.get("eos_token_id")) or denoiser.architecture.end_ids,
         )
 
-    def canvas(self, prompt: str, *, new_tokens: int | None = None, num_soft: int = 0, seed: int = 0) -> Canvas:
+    def canvas(self, prompt: str, *, new_tokens: int | None = None, seed: int = 0) -> Canvas:
         """A prompt and its masks. ValueError if it is empty, holds the mask token or does not fit the context."""
         a = self.denoiser.architecture
         count = self.new_tokens if new_tokens is None else new_tokens
         ids = self.tokenizer.encode(prompt)
         self._fits(len(ids), count)
         return Canvas.blank(
-            [ids], count, mask_id=a.mask_id, end_ids=self.end_ids, num_soft=num_soft, seed=seed, device=self._device
+            [ids], count, mask_id=a.mask_id, end_ids=self.end_ids, seed=seed, device=self._device
         )
 
-    def template(self, text: str, *, num_soft: int = 0, seed: int = 0) -> Canvas:
+    def template(self, text: str, *, seed: int = 0) -> Canvas:
         """Infilling: `[MASK]` in the text is one hole, `[MASK:5]` five. Everything else stays as it is."""
         a = self.denoiser.architecture
         ids: list[int] = []
@@ -99,7 +99,7 @@ class Model:
         if a.mask_id not in ids:
             raise ValueError(f"the template {text!r} has no hole: write [MASK] (or [MASK:5]) where tokens are wanted")
         self._fits(len(ids), 0)
-        return Canvas.template([ids], mask_id=a.mask_id, num_soft=num_soft, seed=seed, device=self._device)
+        return Canvas.template([ids], mask_id=a.mask_id, seed=seed, device=self._device)
 
     def sampler(self, sampler: Sampler | str | None, canvas: Canvas) -> Sampler:
         """A sampler from a value, a spec such as "fast_dllm:threshold=0.9", or LLaDA's one token a forward."""

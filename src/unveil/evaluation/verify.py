@@ -15,12 +15,13 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor
 
-from unveil.canvas import Canvas
+from unveil.canvas import DECODED, SOFT, Canvas
 from unveil.models.checkpoint import load_checkpoint, read_json
 from unveil.models.denoiser import Denoiser, Want
 from unveil.models.guidance import Guided
 from unveil.models.transformer import Transformer
 from unveil.sampling import recipes
+from unveil.sampling.blocks import Blocks
 from unveil.sampling.picks import Choice, Factor
 from unveil.sampling.sampler import Sampler, Select
 
@@ -94,7 +95,8 @@ def plan_of(name: str, settings: dict[str, Any], new_tokens: int) -> Plan | str:
     left = {key: value for key, value in left.items() if value is not None}
     if left.pop("temperature", 0.0):
         return f"{name}: drawn at a temperature, from noise that is not recorded"
-    readers = {"llada": _llada, "dream": _dream, "fast": _fast, "fast_prefix": _fast, "fast_dual": _fast}
+    fast = dict.fromkeys(("fast", "fast_prefix", "fast_dual"), _fast)
+    readers = {"llada": _llada, "dream": _dream, "evotoken": _evotoken, **fast}
     if name not in readers:
         return f"{name}: no such sampler here"
     left = {key: value for key, value in left.items() if key not in ("gen_length", "max_new_tokens")}
@@ -149,6 +151,34 @@ def _fast(name: str, left: dict[str, Any], new_tokens: int) -> Plan | str:
     if factor is not None:
         sampler = replace(sampler, unmask=Select(pick=PublishedFactor(factor=factor)))
     return Plan(sampler, 0.0)
+
+
+@dataclass(frozen=True, kw_only=True)
+class PublishedBlocks(Blocks):
+    """EvoToken's own code: a full block is still soft in the first forward on the next one."""
+
+    def advance(self, canvas: Canvas) -> Canvas:
+        """Settle full blocks one forward late."""
+        before = (canvas.stage == SOFT) & (canvas.column < self.bounds(canvas)[0])
+        canvas = replace(canvas, stage=canvas.stage.masked_fill(before, DECODED))
+        out = super().advance(canvas)
+        back = (canvas.stage == SOFT) & ~out.done[:, None]
+        return replace(out, stage=out.stage.masked_fill(back, SOFT))
+
+
+def _evotoken(name: str, left: dict[str, Any], new_tokens: int) -> Plan | str:
+    if left.pop("remasking", "low_confidence") != "low_confidence":
+        return f"{name}: random unmasking, from noise that is not recorded"
+    threshold, steps = left.pop("threshold", None), left.pop("steps", None)
+    sampler = recipes.evotoken(
+        new_tokens,
+        steps=steps if threshold is None else None,
+        threshold=threshold,
+        block=left.pop("block_length", None),
+        k=left.pop("k_soft", 3),
+        mask_share=left.pop("alpha_soft_mask", 0.8),
+    )
+    return Plan(replace(sampler, blocks=PublishedBlocks(size=sampler.blocks.size)), 0.0)
 
 
 def _dream(name: str, left: dict[str, Any], new_tokens: int) -> Plan | str:

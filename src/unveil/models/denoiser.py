@@ -24,6 +24,7 @@ class Want:
     targets: Int64[Tensor, "B L"] | None = None  # log-probabilities of these tokens, for objectives and likelihoods
     hidden: bool = False
     logits: bool = False
+    gram: bool = False  # dot products of the embeddings of [MASK] and of the `top` tokens
     guidance: float | None = None  # the second half of the rows is the first, blinded: mix their hidden states
 
 
@@ -38,6 +39,7 @@ class Prediction:
     top_ids: Int64[Tensor, "W K"] | None = None
     top_probs: Float[Tensor, "W K"] | None = None
     log_probs: Float[Tensor, " W"] | None = None  # of the targets, over the whole vocabulary less `forbid`
+    gram: Float[Tensor, "W G G"] | None = None  # G: [MASK] and `top` tokens
     hidden: Float[Tensor, "W D"] | None = None
     logits: Float[Tensor, "W V"] | None = None
 

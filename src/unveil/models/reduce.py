@@ -30,6 +30,8 @@ def reduce(
 
     `uniforms` are the random numbers of the columns, needed where `want.temperature` is above 0.
     """
+    if want.top > (most := vocabulary - len(want.forbid)):
+        raise ValueError(f"{want.top} candidates are asked for, the vocabulary has {most}: ask for fewer")
     targets = None if want.targets is None else want.targets.flatten()[index]
     parts: dict[str, list[Tensor]] = {}
     for first, logits in _logits(hidden, head, vocabulary):
@@ -62,7 +64,7 @@ def _columns(logits: Tensor, want: Want, uniforms: Tensor | None, targets: Tenso
     if targets is not None:
         out["log_probs"] = -F.cross_entropy(logits, targets, reduction="none")
     if want.proposals:
-        out.update(_propose(logits, want, uniforms))
+        out.update(_propose(logits.detach(), want, uniforms))  # what is proposed carries no gradient
     return out
 
 

@@ -5,7 +5,7 @@ run on exactly those columns, and the last layer's queries are only the columns 
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 
 import torch
@@ -158,7 +158,8 @@ class Transformer(nn.Module):
             told, untold = hidden.chunk(2)
             hidden, index = untold + (1 + want.guidance) * (told - untold), index[: len(told)]
         uniforms = self._uniforms(canvas, index) if want.temperature > 0 else None
-        return reduce(hidden, self.head, want, index=index, vocabulary=a.vocabulary, uniforms=uniforms)
+        out = reduce(hidden, self.head, want, index=index, vocabulary=a.vocabulary, uniforms=uniforms)
+        return replace(out, gram=self._gram(out.top_ids)) if want.gram else out
 
     def body(self, canvas: Canvas, layout: Layout, cache: KVBuffer | None) -> Float[Tensor, "W D"]:
         """Normed hidden states that answer; the head is linear in them."""
@@ -184,6 +185,12 @@ class Transformer(nn.Module):
         weights = canvas.soft_weights.flatten(0, 1)[index].to(x.dtype)
         mixture = (self.embed(canvas.soft_ids.flatten(0, 1)[index]) * weights[..., None]).sum(1)
         return torch.where(soft, mixture, x)
+
+    def _gram(self, ids: Int64[Tensor, "W k"] | None) -> Float[Tensor, "W G G"]:
+        assert ids is not None
+        mask = torch.full_like(ids[:, :1], self.mask_id)
+        shown = self.embed(torch.cat([mask, ids], 1)).detach()
+        return shown @ shown.mT
 
     def _uniforms(self, canvas: Canvas, index: Int64[Tensor, " W"]) -> Tensor:
         L = canvas.tokens.shape[1]

@@ -139,6 +139,38 @@ class Within(Pick):
 
 
 @dataclass(frozen=True, kw_only=True)
+class Finishing(Pick):
+    """What another rule picks, and all that is left once no score is below the bar: a converged block ends early."""
+
+    pick: Pick
+    bar: float
+
+    def __post_init__(self) -> None:
+        if type(self.pick).log_prob is not Pick.log_prob:
+            raise ValueError(f"{self.pick!r} draws, but an early end would not: finish a rule without chance")
+
+    def __call__(self, scores: Float[Tensor, "B L"], eligible: Bool[Tensor, "B L"], canvas: Canvas) -> Choice:
+        """All where all are sure."""
+        sure = ~(eligible & (scores < self.bar)).any(1, keepdim=True)
+        return Choice(self.pick(scores, eligible, canvas).chosen | (eligible & sure))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Best(Pick):
+    """The best `count`."""
+
+    count: int
+
+    def __post_init__(self) -> None:
+        if self.count < 1:
+            raise ValueError(f"count={self.count} is not positive: open at least one mask a forward")
+
+    def __call__(self, scores: Float[Tensor, "B L"], eligible: Bool[Tensor, "B L"], canvas: Canvas) -> Choice:
+        """As many as there are, if they are fewer."""
+        return _best(scores, eligible, torch.full_like(canvas.nfe, self.count))
+
+
+@dataclass(frozen=True, kw_only=True)
 class EntropyBound(Pick):
     """The largest set of least entropy whose entropies sum, without the largest, to at most gamma nats.
 

@@ -20,6 +20,7 @@ class Proposal(NamedTuple):
     entropy: Float[Tensor, "B L"] | None = None
     top_ids: Int64[Tensor, "B L K"] | None = None
     top_probs: Float[Tensor, "B L K"] | None = None
+    gram: Float[Tensor, "B L G G"] | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -70,4 +71,5 @@ class Propose:
             entropy=spread(prediction.entropy, 0.0),
             top_ids=spread(prediction.top_ids, canvas.mask_id),
             top_probs=spread(prediction.top_probs, 0.0),
+            gram=spread(prediction.gram, 0.0),
         )

@@ -32,7 +32,7 @@ def steps_queue(
     if not waiting:
         return
     width = max(canvas.tokens.shape[1] for canvas in waiting)
-    todo = iter(enumerate(waiting))
+    todo = enumerate(map(sampler.evolve.ready, waiting))
     numbers, canvas = _admit(todo, batch, width)
     assert canvas is not None
     cache = sampler.refresh.cache(denoiser, canvas)

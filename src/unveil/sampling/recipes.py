@@ -6,13 +6,35 @@
 from collections.abc import Mapping
 
 from unveil.sampling.blocks import Blocks
-from unveil.sampling.picks import Closing, EntropyBound, Factor, Opening, Pick, Quota, Scheduled, Threshold, Within
+from unveil.sampling.evolve import SoftTokens
+from unveil.sampling.mixing import Constant, FollowsConfidence, Linear, Spherical
+from unveil.sampling.picks import (
+    Above,
+    Closing,
+    EntropyBound,
+    Factor,
+    Finishing,
+    Opening,
+    Pick,
+    Quota,
+    Scheduled,
+    Threshold,
+    Within,
+)
 from unveil.sampling.propose import Propose
 from unveil.sampling.refresh import DualCache, NoCache, PrefixCache, Refresh
-from unveil.sampling.sampler import Sampler, Select
-from unveil.sampling.scores import Certainty, Chance, Confidence, EndsLast, Margin, Noisy, Score
+from unveil.sampling.sampler import Never, Sampler, Select, Selector
+from unveil.sampling.scores import Certainty, Chance, Confidence, EndsLast, Gain, Margin, Noisy, Score
 
 PLANS: dict[str, Refresh] = {"none": NoCache(), "prefix": PrefixCache(), "dual": DualCache()}
+MIXES: dict[str, Linear | Spherical] = {"linear": Linear(), "spherical": Spherical()}
+# Which chosen tokens a forward replaces: those of which it is surer, all, none.
+COMMITS: dict[str, Selector] = {
+    "best": Select(score=Gain(), pick=Above()),
+    "consistent": Select(score=Gain(), pick=Above()),
+    "current": Select(pick=Above(bar=-1.0)),
+    "first": Never(),
+}
 
 
 def llada(
@@ -127,7 +149,55 @@ def remdm(
     )
 
 
-RECIPES = {recipe.__name__: recipe for recipe in (llada, dream, fast_dllm, eb_sampler, remdm)}
+def evotoken(
+    new_tokens: int,
+    *,
+    steps: int | None = None,
+    threshold: float | None = None,
+    block: int | None = None,
+    k: int = 3,
+    mask_share: float = 0.7,
+    least_share: float | None = None,
+    mix: str = "linear",
+    commit: str = "best",
+    lookahead: bool = True,
+    settle: bool = False,
+    converged: float | None = None,
+    temperature: float = 0.0,
+    cache: str = "none",
+) -> Sampler:
+    """EvoToken (Zhong et al. 2026, arXiv 2601.07351): soft tokens that stay revisable until their block is full.
+
+    `steps` opens LLaDA's quota, `threshold` all above it. `mask_share` of [MASK] is mixed with the best `k` candidates;
+    with `least_share` (ours) the share falls to that as confidence rises. `mix=spherical` (ours) keeps lengths.
+    `commit`: best, the most confident candidate since the mask was opened (theirs); consistent, the same, and that one
+    is shown; current, the last candidate; first, no revision. `settle` gives a full block one more forward, `converged`
+    ends a block once all its masks are that sure (both ours). `lookahead` softens later blocks.
+    """
+    if steps is not None and threshold is not None:
+        raise ValueError("steps and threshold exclude each other: give one")
+    if settle and (threshold is not None or new_tokens % (block or new_tokens)):
+        raise ValueError("settle needs to know when a block is full: give steps, not threshold, and blocks of one size")
+    each = _steps(new_tokens, steps, block)
+    pick: Pick = Quota(steps=each) if threshold is None else Threshold(bar=threshold)
+    share = Constant(share=mask_share) if least_share is None else FollowsConfidence(least=least_share, most=mask_share)
+    return Sampler(
+        blocks=Blocks(size=block, min_steps=each + 1 if settle else 0),
+        refresh=PLANS[among("cache", cache, PLANS)],
+        propose=Propose(temperature=temperature),
+        unmask=Select(pick=pick if converged is None else Finishing(pick=pick, bar=converged)),
+        revise=COMMITS[among("commit", commit, COMMITS)],
+        evolve=SoftTokens(
+            k=k,
+            share=share,
+            mix=MIXES[among("mix", mix, MIXES)],
+            consistent=commit == "consistent",
+            lookahead=lookahead,
+        ),
+    )
+
+
+RECIPES = {recipe.__name__: recipe for recipe in (llada, dream, fast_dllm, eb_sampler, remdm, evotoken)}
 
 
 def among(name: str, value: str, legal: Mapping[str, object]) -> str:

@@ -138,6 +138,7 @@ class Sampler:
 
     def stream(self, denoiser: Denoiser, canvas: Canvas) -> Iterator[Step]:
         """The steps, as they happen, until every row is done."""
+        canvas = self.evolve.ready(canvas)
         cache = self.refresh.cache(denoiser, canvas)
         while not canvas.done.all():
             step = self.step(denoiser, canvas, cache)
