@@ -11,16 +11,18 @@ import torch
 
 from tests.cli.program import run, words_of
 from unveil.cli.settings import convert, defaults, with_settings, written
-from unveil.cli.train import NAMED, PRESET_NAMES
-from unveil.training import trainer
+from unveil.cli.train import NAMED, PRESET_NAMES, TRAJECTORY_PRESETS
+from unveil.training import trainer, trajectory
 from unveil.training.lora import LoRA
 from unveil.training.mask_agnostic import PRESETS, MaskAgnosticTuning
 from unveil.training.policy import PolicyTraining
 from unveil.training.recipes import RECIPES, LabSudoku
 from unveil.training.settings import Training
 from unveil.training.sft import SFT
+from unveil.training.trajectory import TrajectoryTuning
 
-KINDS: dict[str, type[Any]] = {kind.name: kind for kind in (SFT, MaskAgnosticTuning, PolicyTraining)} | {**RECIPES}
+TUNINGS = (SFT, MaskAgnosticTuning, TrajectoryTuning, PolicyTraining)
+KINDS: dict[str, type[Any]] = {kind.name: kind for kind in TUNINGS} | {**RECIPES}
 QUICK = [word for text in ("canvas=8", "rows=4", "steps=4", "warmup=1") for word in ("--set", text)]
 
 
@@ -56,6 +58,7 @@ def sft(data: Path, *more: object) -> Any:
 def test_the_recipes_in_the_help_are_the_registry() -> None:
     assert tuple(NAMED) == tuple(RECIPES)
     assert PRESET_NAMES == tuple(PRESETS)
+    assert TRAJECTORY_PRESETS == tuple(trajectory.PRESETS)
 
 
 def test_without_a_name_the_recipes_are_listed() -> None:

@@ -93,10 +93,8 @@ def test_the_seed_chooses_what_is_held_out() -> None:
 
 def test_prompt_and_answer_lines(tmp_path: Path) -> None:
     path = lines(tmp_path / "d.jsonl", [{"prompt": "ab=", "answer": "c"}, {"prompt": "x", "answer": "12", "id": 3}])
-    assert read_pairs(path, form()) == [
-        Pair(CODEC.encode("ab="), CODEC.encode("c")),
-        Pair(CODEC.encode("x"), CODEC.encode("12")),
-    ]
+    pairs = [Pair(CODEC.encode("ab="), CODEC.encode("c")), Pair(CODEC.encode("x"), CODEC.encode("12"))]
+    assert read_pairs(path, form()) == (pairs, {})
 
 
 def test_what_a_template_always_writes_is_no_answer(tmp_path: Path) -> None:

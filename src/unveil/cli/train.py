@@ -31,17 +31,25 @@ NAMED = {
 PRESET_NAMES = tuple(  # as in the recipe's PRESETS; held equal too
     f"llada-8b-{kind}{loss}" for kind in ("base", "instruct") for loss in ("", "-ce", "-ce-same-lr")
 )
+TRAJECTORY_PRESETS = ("llada-8b-instruct",)
 LORA_RATE = 1e-4  # adapters are trained at a higher rate than all weights
 
+
+def _there(data: str) -> str:
+    if not data.startswith("hub:") and not Path(data).is_file():
+        raise typer.BadParameter(f"File {data!r} does not exist: give a JSON-lines file, or hub:OWNER/NAME")
+    return data
+
+
 Data = Annotated[
-    Path,
+    str,
     typer.Option(
         "--data",
         metavar="FILE",
-        exists=True,
-        dir_okay=False,
+        callback=_there,
         help='JSON lines, {"prompt": text, "answer": text} or {"messages": '
-        r'\[{"role": "user", "content": text}, ...]}: of a chat the last answer is learned.',
+        r'\[{"role": "user", "content": text}, ...]}: of a chat the last answer is learned. '
+        r"From the hub: hub:OWNER/NAME\[@REVISION]\[:SPLIT]. Lines like s1K's: --set layout=s1k.",
         show_default=False,
     ),
 ]
@@ -60,6 +68,15 @@ Preset = Annotated[
         "--preset",
         metavar="NAME",
         help=f"The paper's settings for a model: {', '.join(PRESET_NAMES)}. --lora and --set change them.",
+        show_default=False,
+    ),
+]
+TrajectoryPreset = Annotated[
+    str | None,
+    typer.Option(
+        "--preset",
+        metavar="NAME",
+        help=f"The paper's settings for a model: {', '.join(TRAJECTORY_PRESETS)}. --lora and --set change them.",
         show_default=False,
     ),
 ]
@@ -111,7 +128,7 @@ def sft(
     from unveil.training.lora import LoRA
     from unveil.training.sft import SFT
 
-    recipe = SFT(base=model, data=str(data))
+    recipe = SFT(base=model, data=data)
     if lora is not None:
         recipe = with_settings(replace(recipe, lora=LoRA.parse(lora)), [f"lr={LORA_RATE}"])
     train(with_settings(recipe, settings or []), out, resume=resume, threads=threads)
@@ -137,7 +154,33 @@ def mask_agnostic(
     from unveil.training.lora import LoRA
     from unveil.training.mask_agnostic import PRESETS, MaskAgnosticTuning
 
-    recipe = with_preset(MaskAgnosticTuning(base=model, data=str(data)), preset, PRESETS)
+    recipe = with_preset(MaskAgnosticTuning(base=model, data=data), preset, PRESETS)
+    if lora is not None:
+        recipe = replace(recipe, lora=LoRA.parse(lora))
+    train(with_settings(recipe, settings or []), out, resume=resume, threads=threads)
+
+
+@app.command("trajectory", cls=RecipeCommand)
+def trajectory(
+    model: ModelOption,
+    data: Data,
+    preset: TrajectoryPreset = None,
+    lora: Adapters = None,
+    settings: Settings = None,
+    out: Out = None,
+    resume: Resume = False,
+    threads: Threads = 1,
+) -> None:
+    """Fine-tune a model to read soft tokens and to revise its own: continuous trajectory supervision (EvoToken).
+
+    An update takes as many passes as a trajectory has forwards (depth). Decode what it makes with --sampler evotoken.
+
+    Example: unveil train trajectory --model lab-puzzles --data pairs.jsonl --set canvas=64 --set lr=3e-4
+    """
+    from unveil.training.lora import LoRA
+    from unveil.training.trajectory import PRESETS, TrajectoryTuning
+
+    recipe = with_preset(TrajectoryTuning(base=model, data=data), preset, PRESETS)
     if lora is not None:
         recipe = replace(recipe, lora=LoRA.parse(lora))
     train(with_settings(recipe, settings or []), out, resume=resume, threads=threads)

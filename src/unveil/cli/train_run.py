@@ -62,8 +62,10 @@ def recipe_kind(name: str) -> type[Any]:
     from unveil.training.policy import PolicyTraining
     from unveil.training.recipes import RECIPES
     from unveil.training.sft import SFT
+    from unveil.training.trajectory import TrajectoryTuning
 
-    return ({kind.name: kind for kind in (SFT, MaskAgnosticTuning, PolicyTraining)} | {**RECIPES})[name]
+    tunings = (SFT, MaskAgnosticTuning, TrajectoryTuning, PolicyTraining)
+    return ({kind.name: kind for kind in tunings} | {**RECIPES})[name]
 
 
 def with_preset(recipe: Any, name: str | None, presets: Mapping[str, Sequence[str]]) -> Any:
@@ -113,9 +115,10 @@ def _tell(recipe: "Tuning", folder: Path) -> None:
     """How much data there is. ValueError for a run that would replace the model it starts from."""
     if recipe.source.folder.resolve() == (folder / "model").resolve():
         raise ValueError(f"the run in {folder} would replace {recipe.base}, from which it starts: name another --out")
-    told = zip(recipe.counts().values(), ("pairs to learn from", "held out", "longer than the context"), strict=False)
+    learned, held_out, _ = recipe.counts().values()
+    told = {"pairs to learn from": learned, "held out": held_out} | recipe.reading.left_out
     if speaks():
-        err().print(", ".join(f"{count:,} {what}" for count, what in told), style="dim")
+        err().print(", ".join(f"{count:,} {what}" for what, count in told.items()), style="dim")
 
 
 def report(folder: Path, best: Path, next_command: str) -> None:

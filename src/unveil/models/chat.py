@@ -6,15 +6,20 @@ from pathlib import Path
 from unveil.models.checkpoint import read_json
 
 
+def has_template(folder: Path) -> bool:
+    """Whether a model's folder has a chat template."""
+    settings = folder / "tokenizer_config.json"
+    written = settings.is_file() and read_json(settings).get("chat_template")
+    return bool(written) or (folder / "chat_template.jinja").is_file()
+
+
 def chat_template(folder: Path) -> Callable[[list[dict[str, str]], bool], str]:
     """(messages, whether an answer is to follow) -> text, by the template of a model's folder (run in a sandbox).
 
     Some templates (LLaDA-8B-Instruct's) always begin the next answer; where none is to follow that is cut off.
     ValueError where the folder has none or transformers is not installed.
     """
-    settings = folder / "tokenizer_config.json"
-    written = settings.is_file() and read_json(settings).get("chat_template")
-    if not written and not (folder / "chat_template.jinja").is_file():
+    if not has_template(folder):
         raise ValueError(
             f"{folder} has no chat template: put its chat_template.jinja there, or use prompts without chat"
         )

@@ -56,8 +56,9 @@ class TrajectorySupervision:
 
     A batch draws a block size and how many masks a forward opens. A row draws one of its blocks (with `aligned` false
     a window of that size anywhere) and how many of its tokens are open at first, so that there is something to open in
-    every forward where the block has room. What stands before is given, what comes after is masked. A row whose
-    block fills goes on to the next one as decoding does; a row that ends is no longer learned from.
+    every forward where the block has room; a share `whole` of the rows begins as decoding does, with none. What stands
+    before is given, what comes after is masked. A row whose block fills goes on to the next one as decoding does; a row
+    that ends is no longer learned from.
     """
 
     evolve: SoftTokens = field(default_factory=lambda: SoftTokens(share=Drawn(), lookahead=True))
@@ -66,6 +67,7 @@ class TrajectorySupervision:
     depth: int = 4
     order: str = "confidence"  # in which masks are opened: as in decoding, or random (the paper's)
     aligned: bool = True
+    whole: float = 0.0  # the paper's
 
     def __post_init__(self) -> None:
         for name in ("sizes", "opens"):
@@ -73,6 +75,8 @@ class TrajectorySupervision:
                 raise ValueError(f"{name}={getattr(self, name)}: give one or more positive numbers")
         if not 1 <= self.depth <= 64:
             raise ValueError(f"depth={self.depth} is outside 1..64: it is the number of forwards learned from")
+        if not 0 <= self.whole <= 1:
+            raise ValueError(f"whole={self.whole} is outside [0, 1]: the share of rows with no open token at first")
         if self.order not in ORDERS:
             raise ValueError(f"order={self.order!r} is unknown: use {' or '.join(ORDERS)}")
 
@@ -91,7 +95,7 @@ class TrajectorySupervision:
             raise ValueError("kept columns are not for this loss: a trajectory opens all that follows a prompt")
         generator = torch.Generator().manual_seed(seed)
         size, opens = (_one(values, generator) for values in (self.sizes, self.opens))
-        u = torch.rand(2, len(batch.tokens), generator=generator, dtype=torch.float64).to(batch.end.device)
+        u = torch.rand(3, len(batch.tokens), generator=generator, dtype=torch.float64).to(batch.end.device)
         long = (batch.end - batch.start).clamp_max(size)
         if self.aligned:
             first = (u[0] * ((batch.end - batch.start + size - 1) // size)).long() * size
@@ -100,7 +104,7 @@ class TrajectorySupervision:
         start = batch.start + first
         window = batch._replace(start=start, end=torch.minimum(start + size, batch.end)).answer
         most = (window.sum(1) - self.depth * opens).clamp_min(0)
-        num_open = (u[1] * (most + 1)).long()
+        num_open = (u[1] * (most + 1)).long() * (u[2] >= self.whole)
         noise = torch.rand(batch.tokens.shape, generator=generator).to(window.device)
         rank = noise.masked_fill(~window, 2.0).argsort(1).argsort(1)
         opened = window & (rank < num_open[:, None])

@@ -170,9 +170,10 @@ def evotoken(
 
     `steps` opens LLaDA's quota, `threshold` all above it. `mask_share` of [MASK] is mixed with the best `k` candidates;
     with `least_share` (ours) the share falls to that as confidence rises. `mix=spherical` (ours) keeps lengths.
-    `commit`: best, the most confident candidate since the mask was opened (theirs); consistent, the same, and that one
-    is shown; current, the last candidate; first, no revision. `settle` gives a full block one more forward, `converged`
-    ends a block once all its masks are that sure (both ours). `lookahead` softens later blocks.
+    `commit`: best, the most confident candidate since the mask was opened (theirs); consistent, the same, and it is
+    what is shown; current, the last candidate; first, no revision, and what was written is shown. `settle` gives a
+    full block one more forward, `converged` ends a block once all its masks are that sure (both ours). `lookahead`
+    softens later blocks.
     """
     if steps is not None and threshold is not None:
         raise ValueError("steps and threshold exclude each other: give one")
@@ -191,7 +192,7 @@ def evotoken(
             k=k,
             share=share,
             mix=MIXES[among("mix", mix, MIXES)],
-            consistent=commit == "consistent",
+            consistent=commit in ("consistent", "first"),
             lookahead=lookahead,
         ),
     )

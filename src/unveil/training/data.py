@@ -1,5 +1,6 @@
-"""Instruction data: JSON lines of prompts and answers, or of chats, to ids, and ids to the batch of a step."""
+"""Instruction data: lines of prompts and answers, or of chats, to ids, and ids to the batch of a step."""
 
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -11,10 +12,11 @@ import torch
 from jaxtyping import Int32, Int64
 from torch import Tensor
 
-from unveil.files import read_jsonl
-from unveil.models.chat import chat_template
+from unveil.files import StrPath
+from unveil.models.chat import chat_template, has_template
 from unveil.models.tokenizer import Codec
 from unveil.objectives.loss import Batch
+from unveil.training.instructions import PAIRS, Layout, LeftOut, read_items
 
 ROLES = ("system", "user", "assistant")
 SHAPE = 'a line is {"prompt": text, "answer": text} or {"messages": [{"role": "user", "content": text}, ...]}'
@@ -28,6 +30,13 @@ class Pair(NamedTuple):
     answer: list[int]
 
 
+class Reading(NamedTuple):
+    """The pairs of the data, and how many lines were left out, by reason."""
+
+    pairs: list[Pair]
+    left_out: dict[str, int]
+
+
 @dataclass(frozen=True, kw_only=True, eq=False)
 class LineForm:
     """How a line becomes ids, and what must fit: the answer with an EOS the canvas, all of it the context."""
@@ -38,9 +47,11 @@ class LineForm:
     context: int
     mask_id: int
     eos: int
+    layout: Layout = PAIRS
 
     def __call__(self, item: dict[str, Any]) -> Pair:
-        """The ids of a line. ValueError says what is wrong with it."""
+        """The ids of a line. ValueError says what is wrong with it, LeftOut why the layout does not take it."""
+        item = self.layout.line(item, self._chats)
         prompt, answer = self._chat(item["messages"]) if "messages" in item else _texts(item)
         pair = Pair(self.codec.encode(prompt), self.codec.encode(answer))
         while pair.answer and pair.answer[-1] == self.eos:  # templates write it; it is added to every answer
@@ -50,6 +61,7 @@ class LineForm:
                 raise ValueError(f"the {name} has no tokens: write at least one character, or remove the line")
             if self.mask_id in ids:
                 raise ValueError(f"the {name} holds the mask token (id {self.mask_id}): remove it from the text")
+        self.layout.check(len(pair.prompt), len(pair.answer))
         if self.canvas is not None:
             self._check_fit(pair, self.canvas)
         return pair
@@ -78,6 +90,10 @@ class LineForm:
     def _template(self) -> Callable[[list[dict[str, str]], bool], str]:
         return chat_template(self.folder)
 
+    @cached_property
+    def _chats(self) -> bool:
+        return has_template(self.folder)
+
 
 def _texts(item: dict[str, Any]) -> tuple[str, str]:
     for name in Pair._fields:
@@ -99,17 +115,26 @@ def _check_messages(messages: Any) -> None:
         raise ValueError(f"the last message is from the {messages[-1]['role']}: end with the assistant's answer")
 
 
-def read_pairs(path: Path, form: Callable[[dict[str, Any]], Pair]) -> list[Pair]:
-    """All lines of a file. ValueError names the file, the line and what is wrong; so for an empty file."""
-    pairs = []
-    for number, item in enumerate(read_jsonl(path), 1):
+def read_pairs(data: StrPath, form: Callable[[dict[str, Any]], Pair]) -> Reading:
+    """All lines of a file, or of a set of the hub (see read_items).
+
+    ValueError names the file, the line and what is wrong; so where there is no line, or all are left out.
+    """
+    pairs, left_out = list[Pair](), Counter[str]()
+    items, unit = read_items(data)
+    for number, item in enumerate(items, 1):
         try:
             pairs.append(form(item))
+        except LeftOut as reason:
+            left_out[str(reason)] += 1
         except ValueError as error:
-            raise ValueError(f"{path}, line {number}: {error}") from None
+            raise ValueError(f"{data}, {unit} {number}: {error}") from None
+    if left_out and not pairs:
+        told = ", ".join(f"{count} {reason}" for reason, count in left_out.items())
+        raise ValueError(f"{data}: the layout leaves out every {unit} ({told}): give other data, or another layout")
     if not pairs:
-        raise ValueError(f"{path} is empty: {SHAPE}")
-    return pairs
+        raise ValueError(f"{data} is empty: {SHAPE}")
+    return Reading(pairs, dict(left_out))
 
 
 def hold_out(pairs: Sequence[Pair], share: float, most: int, seed: int) -> tuple[list[Pair], list[Pair]]:

@@ -7,9 +7,8 @@ add what differs between its runs. What v1 leaves open is marked [D]: our choice
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
-from pathlib import Path
 from types import MappingProxyType
-from typing import ClassVar, NamedTuple, cast
+from typing import ClassVar, cast
 
 import torch
 from torch import nn
@@ -17,7 +16,7 @@ from torch import nn
 from unveil.models.transformer import Transformer
 from unveil.objectives.loss import Batch
 from unveil.objectives.mask_agnostic import MaskAgnostic
-from unveil.training.data import Pair, Rows, read_pairs
+from unveil.training.data import Pair, Reading, Rows, read_pairs
 from unveil.training.settings import Training
 from unveil.training.tuning import Tuning
 
@@ -48,13 +47,6 @@ class Constant(Training):
     def rate(self, step: int) -> float:
         """The learning rate of a step, counted from 0."""
         return self.lr * min(1.0, (step + 1) / max(1, self.warmup))
-
-
-class Sifted(NamedTuple):
-    """The pairs that fit the context, and how many do not."""
-
-    pairs: list[Pair]
-    left_out: int
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -109,9 +101,9 @@ class MaskAgnosticTuning(Tuning):
         return min(self.context, self.source.architecture.max_columns)
 
     @cached_property
-    def sifted(self) -> Sifted:
-        """Read the data. ValueError for a broken line, or if no mask fits after any pair."""
-        pairs = read_pairs(Path(self.data), self.form(None))
+    def reading(self) -> Reading:
+        """The pairs that fit. ValueError for a broken line, or if no mask fits after any pair."""
+        pairs, left_out = read_pairs(self.data, self.form(None))
         lengths = [len(prompt) + len(answer) + 1 for prompt, answer in pairs]
         if min(lengths) >= self.columns:
             raise ValueError(
@@ -119,20 +111,11 @@ class MaskAgnosticTuning(Tuning):
                 f"{min(lengths)} tokens with its EOS: give shorter texts, or a larger context"
             )
         fit = [pair for pair, length in zip(pairs, lengths, strict=True) if length <= self.columns]
-        return Sifted(fit, len(pairs) - len(fit))
-
-    @property
-    def pairs(self) -> list[Pair]:
-        """The pairs that fit."""
-        return self.sifted.pairs
+        return Reading(fit, left_out | {"longer than the context": len(pairs) - len(fit)})
 
     def laid(self, pairs: Sequence[Pair]) -> Rows:
         """Rows that end with the answer's EOS."""
         return Rows.of(pairs, canvas=self.columns, eos=self.source.eos, padding="first")
-
-    def counts(self) -> dict[str, int]:
-        """How many pairs are learned, held out, and left out."""
-        return super().counts() | {"left_out_pairs": self.sifted.left_out}
 
     def most(self, step: int) -> int:
         """The most masks after an answer in a step, counted from 0."""

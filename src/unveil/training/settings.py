@@ -59,6 +59,17 @@ class Training:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Falling(Training):
+    """Linear warm-up, if any, then a straight line to zero."""
+
+    def rate(self, step: int) -> float:
+        """The learning rate of a step, counted from 0."""
+        if step < self.warmup:
+            return super().rate(step)
+        return self.lr * (self.steps - step) / max(1, self.steps - self.warmup)
+
+
+@dataclass(frozen=True, kw_only=True)
 class WarmStarted(Training):
     """Rounds of imitation, whose rate falls in a straight line, then warm-up and cosine."""
 

@@ -4,14 +4,15 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from torch import nn
 
 from unveil.files import write_json
 from unveil.models.checkpoint import read_json
+from unveil.objectives.loss import Objective
 from unveil.objectives.masked import MaskedDiffusion
-from unveil.training.data import Pair, Rows, read_pairs
+from unveil.training.data import Pair, Reading, Rows, read_pairs
 from unveil.training.settings import Training
 from unveil.training.tuning import GENERATION, Tuning
 
@@ -41,14 +42,14 @@ class SFT(Tuning):
         super().__post_init__()
 
     @property
-    def objective(self) -> MaskedDiffusion:
+    def objective(self) -> Objective[Any]:
         """Per row, each over its own answer."""
         return MaskedDiffusion()
 
     @cached_property
-    def pairs(self) -> list[Pair]:
-        """All lines. ValueError for one that does not fit."""
-        return read_pairs(Path(self.data), self.form(self.canvas))
+    def reading(self) -> Reading:
+        """All lines that the layout takes. ValueError for one that does not fit."""
+        return read_pairs(self.data, self.form(self.canvas))
 
     def laid(self, pairs: Sequence[Pair]) -> Rows:
         """See Rows."""

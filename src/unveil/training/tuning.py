@@ -18,7 +18,9 @@ from unveil.models.locate import locate
 from unveil.models.tokenizer import FileTokenizer
 from unveil.models.transformer import Architecture, Transformer
 from unveil.objectives.loss import Batch, Objective
-from unveil.training.data import LineForm, Pair, Rows, hold_out
+from unveil.specs import nearest
+from unveil.training.data import LineForm, Pair, Reading, Rows, hold_out
+from unveil.training.instructions import LAYOUTS
 from unveil.training.lora import LoRA, merged, save_adapter
 from unveil.training.settings import Training
 
@@ -48,7 +50,7 @@ class Parts(NamedTuple):
 
 @dataclass(frozen=True, kw_only=True)
 class Tuning(ABC):
-    """Fine-tune `base` on `data`: JSON lines with prompt and answer, or chats whose last answer is learned.
+    """Fine-tune `base` on `data`: lines with prompt and answer, or chats whose last answer is learned.
 
     What a user loads has the layout and the dtype that `base` has on disk, adapters merged.
     """
@@ -56,7 +58,8 @@ class Tuning(ABC):
     name: ClassVar[str]
 
     base: str  # a shipped model, a folder, or a hub repository
-    data: str  # a JSON-lines file
+    data: str  # a JSON-lines file, or hub:OWNER/NAME[@REVISION][:SPLIT]
+    layout: str = "pairs"  # of the data: prompts and answers or chats, or s1k; see LAYOUTS
     revision: str | None = None  # of a hub repository
     lora: LoRA | None = None  # None: all weights are trained
     dtype: str = "float32"  # of the frozen weights beside adapters
@@ -67,6 +70,8 @@ class Tuning(ABC):
     def __post_init__(self) -> None:
         if self.rows < 1:
             raise ValueError(f"rows={self.rows} is not positive: give at least 1")
+        if self.layout not in LAYOUTS:
+            raise ValueError(f"layout={self.layout!r} is unknown: {nearest(self.layout, LAYOUTS)}")
         if self.dtype not in DTYPES:
             raise ValueError(f"dtype={self.dtype!r} is unknown: use {' or '.join(DTYPES)}")
         if not 0 < self.validation < 1:
@@ -81,8 +86,8 @@ class Tuning(ABC):
 
     @property
     @abstractmethod
-    def pairs(self) -> list[Pair]:
-        """The pairs of the data. ValueError names the file and the line that is broken."""
+    def reading(self) -> Reading:
+        """The pairs of the data, and what is left out. ValueError names the file and the line that is broken."""
 
     @abstractmethod
     def laid(self, pairs: Sequence[Pair]) -> Rows:
@@ -107,13 +112,13 @@ class Tuning(ABC):
         base, a = self.source, self.source.architecture
         return LineForm(
             folder=base.folder, codec=base.tokenizer, canvas=canvas, context=a.max_columns, mask_id=a.mask_id,
-            eos=base.eos,
+            eos=base.eos, layout=LAYOUTS[self.layout],
         )  # fmt: skip
 
     @cached_property
     def parts(self) -> Parts:
         """The data, divided. ValueError for too little."""
-        pairs = self.pairs
+        pairs = self.reading.pairs
         try:
             divided = hold_out(pairs, self.validation, HELD_OUT_MOST, self.training.seed)
         except ValueError as error:
@@ -121,8 +126,9 @@ class Tuning(ABC):
         return Parts(*map(self.laid, divided))
 
     def counts(self) -> dict[str, int]:
-        """How many pairs are learned and held out, in this order; then what else there is to say."""
-        return {"pairs": len(self.parts.learn.first), "held_out_pairs": len(self.parts.held_out.first)}
+        """How many pairs are learned, held out, and left out."""
+        learn, held_out = (len(rows.first) for rows in self.parts)
+        return {"pairs": learn, "held_out_pairs": held_out, "left_out_pairs": sum(self.reading.left_out.values())}
 
     def model(self) -> Transformer:
         """The base's weights in float32; with LoRA frozen, in `dtype`, with fresh adapters."""
@@ -167,8 +173,9 @@ class Tuning(ABC):
                 write_bytes(folder / name, (base.folder / name).read_bytes())
 
     def describe(self, folder: Path) -> None:
-        """Write card.json: the settings, and how many pairs were learned and held out."""
-        write_json(folder / "card.json", {"recipe": f"unveil train {self.name}"} | asdict(self) | self.counts())
+        """Write card.json: the settings, how many pairs were learned and held out, and what was left out and why."""
+        told = self.counts() | {"left_out": self.reading.left_out}
+        write_json(folder / "card.json", {"recipe": f"unveil train {self.name}"} | asdict(self) | told)
 
 
 def stored_dtype(folder: Path) -> torch.dtype:
