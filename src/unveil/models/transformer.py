@@ -177,14 +177,16 @@ class Transformer(nn.Module):
 
     def embedded(self, canvas: Canvas, index: Int64[Tensor, " Q"]) -> Float[Tensor, "Q D"]:
         """What the flat columns at `index` show the model: their token, or their mixture in a soft stage."""
-        x = self.embed(canvas.tokens.flatten().index_select(0, index))
+        tokens = canvas.tokens.flatten().index_select(0, index)
         if canvas.soft_ids.shape[2] == 0:
-            return x
+            return self.embed(tokens)
         stage = canvas.stage.flatten()[index]
         soft = ((stage == SOFT_MASK) | (stage == SOFT))[:, None]
-        weights = canvas.soft_weights.flatten(0, 1)[index].to(x.dtype)
-        mixture = (self.embed(canvas.soft_ids.flatten(0, 1)[index]) * weights[..., None]).sum(1)
-        return torch.where(soft, mixture, x)
+        ids = torch.where(soft, canvas.soft_ids.flatten(0, 1)[index], tokens[:, None])
+        weights = canvas.soft_weights.flatten(0, 1)[index].to(self.embed.weight.dtype)
+        alone = torch.arange(weights.shape[1], device=weights.device) == 0
+        weights = torch.where(soft, weights, alone.to(weights))
+        return F.embedding_bag(ids, self.embed.weight, mode="sum", per_sample_weights=weights)  # no (Q, K, D)
 
     def _gram(self, ids: Int64[Tensor, "W k"] | None) -> Float[Tensor, "W G G"]:
         assert ids is not None

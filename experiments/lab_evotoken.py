@@ -1,0 +1,170 @@
+"""Token evolution on lab-puzzles: trajectory supervision against the ordinary masked loss at the same compute.
+
+    python experiments/lab_evotoken.py --out runs/evotoken [--only cts-0] [--tables] [--limit 300]
+
+An arm is a loss and a seed. All learn from the same 12,000 pairs (sums and Sudoku of the training split) at the same
+rate; an update of trajectory supervision is `depth` passes, so the ordinary loss gets `depth` times as many updates. A
+folder holds what `unveil train` writes. Then each model decodes with its own sampler: hard tokens by LLaDA's rule, soft
+tokens by EvoToken's with what does best on 100 validation problems, chosen for each budget; fresh test problems are
+decoded once. Prints markdown and writes `evotoken.json`. What is done is not done again.
+"""
+
+import argparse
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+
+import unveil
+from unveil.cli.settings import with_settings
+from unveil.decoding.model import Model
+from unveil.evaluation.evaluate import evaluate
+from unveil.evaluation.statistics import paired_difference
+from unveil.files import read_jsonl, write_json, write_text
+from unveil.tasks import task
+from unveil.training.settings import Falling
+from unveil.training.sft import SFT
+from unveil.training.trainer import run
+from unveil.training.trajectory import TrajectoryTuning
+
+DEPTH, STEPS, SEEDS = 4, 600, 3
+SHARED = "canvas=64 rows=16 lr=5e-4 weight_decay=0.01 precision=bf16 save_every=100"
+CTS = f"{SHARED} steps={STEPS} warmup=20 validate_every=100 sizes=32,64"
+ARMS: Mapping[str, str] = (
+    {f"cts-{seed}": f"{CTS} seed={seed}" for seed in range(SEEDS)}
+    | {
+        f"sft-{seed}": f"{SHARED} steps={DEPTH * STEPS} warmup={DEPTH * 20} validate_every={DEPTH * 100} seed={seed}"
+        for seed in range(SEEDS)
+    }
+    | {
+        "cts-random-0": f"{CTS} seed=0 order=random",
+        "cts-paper-0": f"{CTS} seed=0 order=random aligned=false sizes=64",
+        "cts-spherical-0": f"{CTS} seed=0 mix=spherical",
+        "cts-consistent-0": f"{CTS} seed=0 consistent=true",
+        "cts-k1-0": f"{CTS} seed=0 k=1",
+        "cts-depth-2-0": f"{CTS} seed=0 depth=2 steps={2 * STEPS} warmup=40 validate_every=200",
+    }
+)
+DATA = (("sums:split=train", 9000, 77), ("sudoku:givens=4-10,split=train", 3000, 78))
+TASKS = {"sums": (64, 32), "sudoku:givens=4-6": (19, 19)}  # masks and block
+BUDGETS = {"1/2": 2, "1/4": 4, "1": 1, "1/8": 8}  # forwards per token
+SHARES = (0.5, 0.7, 0.9)
+FROZEN = (",commit=best", ",commit=first")
+CONTROL = "sft"
+AS_TRAINED = {  # in the sampler's words
+    "cts": "", "cts-random": "", "cts-paper": "", "cts-depth-2": "", "cts-spherical": "mix=spherical",
+    "cts-consistent": "commit=consistent", "cts-k1": "k=1",
+}  # fmt: skip
+
+
+def main() -> None:
+    """Write the data, train the arms, choose, measure, compare."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--model", default="lab-puzzles")
+    parser.add_argument("--out", type=Path, required=True)
+    parser.add_argument("--only", choices=("none", *ARMS), action="append", help="train these alone")
+    parser.add_argument("--tables", action="store_true", help="measure what is trained")
+    parser.add_argument("--limit", type=int, default=300)
+    parser.add_argument("--budget", choices=(*BUDGETS,), action="append", help="forwards per token; default: all")
+    args = parser.parse_args()
+    torch.set_num_threads(1)
+    args.out.mkdir(parents=True, exist_ok=True)
+    data = args.out / "pairs.jsonl"
+    if not data.exists():
+        write_text(data, "".join(f"{json.dumps(pair)}\n" for pair in pairs()))
+    for arm in args.only or (() if args.tables else ARMS):
+        trained(args.model, data, arm, args.out / arm)
+    if args.tables:
+        tables(args.model, args.out, args.limit, args.budget or (*BUDGETS,))
+
+
+def pairs() -> list[dict[str, str]]:
+    """Prompts with a worked solution."""
+    found = [one for spec, count, seed in DATA for one in task(spec).generate(count, seed)]
+    return [{"prompt": one.prompt, "answer": str(one.answer)} for one in found]
+
+
+def trained(base: str, data: Path, arm: str, folder: Path) -> Path:
+    """Fine-tune an arm, or go on; the folder of its best weights."""
+    kind: SFT = SFT(base=base, data=str(data), training=Falling(steps=1))
+    if arm.startswith("cts"):
+        kind = TrajectoryTuning(base=base, data=str(data), depth=DEPTH)
+    recipe = with_settings(kind, ARMS[arm].split())
+    return run(recipe, out=folder, resume=(folder / "metrics.jsonl").exists())
+
+
+def tables(base: str, out: Path, limit: int, budgets: Sequence[str]) -> None:
+    """Each task and budget: accuracy and forwards of every way to decode, and what it gains over the ordinary loss."""
+    found, rows = [arm for arm in ARMS if (out / arm / "model").exists()], list[dict[str, object]]()
+    for name, (masks, block) in TASKS.items():
+        for budget in budgets:
+            blocks = -(-masks // block)
+            steps = blocks * max(1, round(masks / BUDGETS[budget] / blocks))
+            setting = f"steps={steps},block={block}"
+            measured = {"frozen, hard": [(base, f"llada:{setting}")]}
+            for kind in dict.fromkeys(arm.rsplit("-", 1)[0] for arm in found):
+                models = [str(out / arm / "model") for arm in found if arm.rsplit("-", 1)[0] == kind]
+                measured[f"{kind}, hard"] = [(model, f"llada:{setting}") for model in models]
+                if kind != CONTROL:
+                    asked = f"{setting},{AS_TRAINED[kind]}".strip(",")
+                    measured[f"{kind}, soft"] = [(model, chosen(model, name, asked, out)) for model in models]
+            measured["frozen, soft"] = [(base, chosen(base, name, setting, out, FROZEN))]
+            print(f"\n{name}: {masks} masks, {steps} forwards ({budget} a token) in blocks of {block}, n = {limit}\n")
+            rows += [{"task": name, "budget": budget} | row for row in lines(name, measured, out, limit)]
+    write_json(out / "evotoken.json", rows)
+
+
+def chosen(model: str, name: str, setting: str, out: Path, commits: Sequence[str] = ("",)) -> str:
+    """The spec that does best on validation problems."""
+    specs = [f"evotoken:{setting},mask_share={share}{commit}" for share in SHARES for commit in commits]
+    return max(specs, key=lambda spec: np.mean([right for right, _, _ in answers(model, spec, name, out, 100)]))
+
+
+def lines(
+    name: str, measured: Mapping[str, list[tuple[str, str]]], out: Path, limit: int
+) -> Iterator[dict[str, object]]:
+    """A table, printed, and its rows. Seeds are one: each problem counts with its mean over them."""
+    test = f"{name}{',' if ':' in name else ':'}split=test"
+    found = {
+        way: np.array([answers(model, test, spec, out, limit) for model, spec in runs])
+        for way, runs in measured.items()
+    }
+    print(f"| | seeds | accuracy | forwards | tokens/s | over {CONTROL} | sampler |\n|---|---|---|---|---|---|---|")
+    for way, each in found.items():
+        right, forwards, rate = each.mean((0, 1))
+        gain = paired_difference(each[:, :, 0].mean(0), found.get(f"{CONTROL}, hard", each)[:, :, 0].mean(0))
+        specs = [*dict.fromkeys(spec for _, spec in measured[way])]
+        told = "{:+.1f} ({:.1f} to {:.1f})".format(*(100 * x for x in gain))
+        print(
+            f"| {way} | {len(each)} | {100 * right:.1f} % | {forwards:.1f} | {rate:.0f} | {told} | {' '.join(specs)} |"
+        )
+        yield {"way": way, "seeds": len(each), "accuracy": right, "forwards": forwards, "tokens_per_second": rate} | {
+            "gain": gain._asdict(), "samplers": specs, "n": limit
+        }  # fmt: skip
+
+
+def answers(model: str, spec: str, name: str, out: Path, limit: int) -> list[tuple[float, int, float]]:
+    """(right, forwards, tokens a second) for each problem; the seed of a split is its own."""
+    asked = task(name)
+    problems = asked.generate(limit, 31 if "split=test" in name else 21)
+    words = (Path(model).parent.name or model, name, spec, str(limit))
+    items = out / "items" / ("_".join(words).replace("/", "-").replace(":", "-") + ".jsonl")
+    items.parent.mkdir(exist_ok=True)
+    done = read_jsonl(items) if items.exists() else []
+    if len(done) < limit:
+        evaluate(loaded(model), asked, problems, spec, batch=64, items=items)
+        done = read_jsonl(items)
+    done = sorted(done, key=lambda record: record["index"])
+    rate = sum(record["tokens"] for record in done) / sum(record["seconds"] for record in done)
+    return [(float(record["correct"]), record["nfe"], rate) for record in done]
+
+
+def loaded(model: str) -> Model:
+    """In bfloat16, as it is stored: a third faster here."""
+    return unveil.load(model, dtype="bfloat16")
+
+
+if __name__ == "__main__":
+    main()
