@@ -1,4 +1,5 @@
 """unveil decode: the same answer however it is asked for."""
+import re
 from pathlib import Path
 
 import pytest
@@ -6,6 +7,8 @@ import pytest
 import unveil
 from tests.cli.program import PUZZLE, run
 from unveil.models import locate
+from unveil.sampling.evolve import SoftTokens
+from unveil.sampling.picks import Quota
 from unveil.sampling.trajectory import Trajectory
 
 PROMPT = PUZZLE.replace("\\n", "\n")
@@ -58,6 +61,39 @@ def test_a_trace_replays_the_decode(tmp_path: Path, model: unveil.Model) -> None
     assert len(trace) == 19 and "20 canvases" in told.err
     assert model.answer(trace.canvas(-1)).text + "\n" == told.out
     assert int(trace.canvas(0).num_undecided) == 19 and "Quota(steps=19" in trace.sampler
+
+
+def test_a_trace_has_the_texts_of_its_ids(tmp_path: Path, model: unveil.Model) -> None:
+    run("decode", "lab-sudoku", PUZZLE, "--trace", tmp_path / "t")
+    trace = Trajectory.load(tmp_path / "t")
+    occurring = set(trace.fields["tokens"].flatten().tolist())
+    assert trace.texts == {token: model.tokenizer.decode([token]) for token in occurring}
+
+
+def soft_sampler(max_steps: int) -> unveil.Sampler:
+    """Soft tokens of three candidates, one token a forward, stopped after `max_steps`."""
+    return unveil.Sampler(unmask=unveil.Select(pick=Quota(steps=19)), evolve=SoftTokens(k=3), max_steps=max_steps)
+
+
+@pytest.mark.parametrize(("steps", "listed"), [(7, 8), (14, 8)])
+def test_watch_lists_candidates(monkeypatch: pytest.MonkeyPatch, steps: int, listed: int) -> None:
+    monkeypatch.setattr(unveil.Model, "sampler", lambda self, spec, row: soft_sampler(steps))
+    told = run("decode", "lab-sudoku", PUZZLE, "--watch", "--delay", 0, "--candidates")
+    lines = [line for line in told.out.splitlines() if re.match(r" +\d+  ", line)]
+    assert told.code == 0 and len(lines) == listed
+    assert all(len(re.findall(r"\d\.\d\d", line)) in (3, 4) for line in lines)
+    assert not re.search(r"^ +\d+  ", run("decode", "lab-sudoku", PUZZLE, "--watch", "--delay", 0).out, re.M)
+
+
+def test_candidates_need_watch_and_a_sampler_that_has_them() -> None:
+    told = run("decode", "lab-sudoku", PUZZLE, "--candidates")
+    assert told == (2, "", "error: --candidates has a meaning only with --watch: give both\n")
+    told = run("decode", "lab-sudoku", PUZZLE, "--candidates", "--watch", "--sampler", "fast_dllm:threshold=0.5")
+    assert (told.code, told.out) == (2, "")
+    assert told.err == (
+        "error: sampler 'fast_dllm:threshold=0.5' has no candidates, its positions are [MASK] or a token: "
+        "leave --candidates out, or take evotoken, which has them\n"
+    )
 
 
 def test_watch_without_a_terminal_shows_the_last_frame_only(model: unveil.Model) -> None:

@@ -12,7 +12,17 @@ from rich.live import Live
 from rich.text import Text
 
 from unveil.canvas import DECODED, GIVEN, MASK, SOFT, SOFT_MASK, Canvas
-from unveil.cli.watch import END_SIGN, MASK_SIGN, SOFT_SIGN, Screen, canvas_text, colour, counter, legend
+from unveil.cli.watch import (
+    END_SIGN,
+    MASK_SIGN,
+    SOFT_SIGN,
+    Screen,
+    candidate_lines,
+    canvas_text,
+    colour,
+    counter,
+    legend,
+)
 from unveil.sampling.recipes import llada
 
 MASK_ID, END_ID = 30, 31
@@ -104,9 +114,55 @@ def test_the_legend_names_soft_masks_where_there_are_any() -> None:
     assert "soft" in legend(soft=True).plain and "soft" not in legend(soft=False).plain
 
 
-def screen(height: int = 40, terminal: bool = True) -> tuple[Screen, io.StringIO]:
+def soft_canvas(stages: list[int], best: list[float]) -> Canvas:
+    """Every position has 0.5 of [MASK], `best` of the rest as b, and what is left of it as c."""
+    canvas = canvas_of(stages)
+    part = torch.tensor([1.0, *best]) * 0.5
+    weights = torch.stack([torch.full_like(part, 0.5), part, 0.5 - part], -1)[None]
+    return replace(canvas, soft_ids=torch.tensor([MASK_ID, 1, 2]).expand(weights.shape), soft_weights=weights)
+
+
+@given(
+    st.lists(
+        st.tuples(st.sampled_from([MASK, SOFT_MASK, SOFT, DECODED]), st.floats(0.5, 1)), min_size=1, max_size=20
+    ),
+    st.integers(0, 10),
+)
+def test_the_least_certain_soft_positions_are_listed(columns: list[tuple[int, float]], number: int) -> None:
+    canvas = soft_canvas([stage for stage, _ in columns], [best for _, best in columns])
+    lines = candidate_lines(canvas, Letters(), number)
+    listed = [int(line.plain[:5]) for line in lines]
+    soft = {place: best for place, (stage, best) in enumerate(columns, 1) if stage in (SOFT_MASK, SOFT)}
+    assert listed == sorted(listed) and set(listed) <= soft.keys() and len(listed) == min(number, len(soft))
+    others = [best for place, best in soft.items() if place not in listed]
+    assert not others or not listed or max(soft[place] for place in listed) <= min(others) + 1e-6
+
+
+def test_a_line_of_candidates() -> None:
+    (line,) = candidate_lines(soft_canvas([DECODED, SOFT], [1.0, 0.75]), Letters(), 8)
+    assert line.plain == f"    2  {MASK_SIGN} 0.50   b 0.38   c 0.12"
+    (line,) = candidate_lines(soft_canvas([SOFT_MASK], [1.0]), Letters(), 8)
+    assert line.plain == f"    1  {MASK_SIGN} 0.50   b 0.50", "a weight of 0 is none"
+    assert candidate_lines(canvas_of([MASK, DECODED]), Letters(), 8) == [], "a hard canvas has none"
+
+
+def test_candidates_are_one_line_and_harmless() -> None:
+    hostile = SimpleNamespace(decode=lambda ids: "\x1b[2J\n\t[red]")
+    (line,) = candidate_lines(soft_canvas([SOFT], [0.75]), hostile, 8)  # type: ignore[arg-type]
+    assert line.plain.count("\ufffd[2J↵⇥[red]") == 2 and "\n" not in line.plain
+
+
+def test_candidates_stand_below_the_canvas_and_fit() -> None:
+    shown, file = screen(height=20, width=80)
+    shown.console.print(replace(shown, listed=8).frame(soft_canvas([SOFT] * 2000, [0.6] * 2000)))
+    lines = file.getvalue().rstrip("\n").splitlines()
+    assert len(lines) <= 20 and "forward" in lines[0]
+    assert ["0.30" in line for line in lines[-9:]] == [False] + [True] * 8
+
+
+def screen(height: int = 40, terminal: bool = True, width: int = 20) -> tuple[Screen, io.StringIO]:
     file = io.StringIO()
-    console = Console(file=file, width=20, height=height, force_terminal=terminal, markup=False, highlight=False)
+    console = Console(file=file, width=width, height=height, force_terminal=terminal, markup=False, highlight=False)
     live = Live(console=console, auto_refresh=False) if terminal else None
     return Screen(tokenizer=Letters(), delay=0.0, console=console, live=live), file
 

@@ -21,7 +21,7 @@ NEW = 12
 VALUES = [
     {"steps": 6}, {"steps": 3, "temperature": 0.8}, {"threshold": 0.3, "lookahead": False}, {"commit": "consistent"},
     {"commit": "current", "temperature": 1.0}, {"commit": "first", "mix": "spherical"}, {"least_share": 0.2, "k": 5},
-    {"steps": 3, "settle": True}, {"steps": 6, "cache": "prefix"}, {"steps": 6, "cache": "dual", "lookahead": False},
+    {"steps": 3, "settle": 1}, {"steps": 6, "cache": "prefix"}, {"steps": 6, "cache": "dual", "lookahead": False},
 ]  # fmt: skip
 
 
@@ -55,11 +55,12 @@ def test_whatever_the_settings(values: dict[str, object]) -> None:
 @pytest.mark.parametrize("steps", [3, 6, 12])
 def test_forwards_equal_the_schedule(steps: int) -> None:
     assert walked(steps)[-1].after.nfe.tolist() == [steps] * 3
-    assert walked(steps, settle=True)[-1].after.nfe.tolist() == [steps + 3] * 3  # one more for each of three blocks
+    assert walked(steps, settle=1)[-1].after.nfe.tolist() == [steps + 3] * 3  # one more for each of three blocks
+    assert walked(steps, settle=4)[-1].after.nfe.tolist() == [steps + 12] * 3
 
 
 def test_a_settling_forward_can_still_revise_what_was_opened_last() -> None:
-    steps = walked(3, settle=True)  # all of a block in one forward, and one more
+    steps = walked(3, settle=1)  # all of a block in one forward, and one more
     assert all(step.unmask.chosen.any() != step.revise.eligible.any() for step in steps)
     assert any(step.revise.chosen.any() for step in steps)
 
@@ -129,8 +130,9 @@ def test_canvases_are_given_room_and_keep_their_contents() -> None:
     "values, fault",
     [
         ({"steps": 4, "threshold": 0.9}, "steps and threshold exclude each other: give one"),
-        ({"settle": True, "threshold": 0.9}, "settle needs to know when a block is full"),
-        ({"settle": True, "block": 5}, "settle needs to know when a block is full"),
+        ({"settle": 1, "threshold": 0.9}, "settle needs to know when a block is full"),
+        ({"settle": 1, "block": 5}, "settle needs to know when a block is full"),
+        ({"settle": -1}, "settle=-1 is negative"),
         ({"mask_share": 1.5}, r"share=1.5 is outside \[0, 1\]"),
         ({"mix": "round"}, "mix='round' is unknown: choose one of linear, spherical"),
         ({"commit": "last"}, "commit='last' is unknown: choose one of best, consistent, current, first"),

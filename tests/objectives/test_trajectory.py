@@ -100,9 +100,10 @@ class Seen:
         return self.inner(canvas, *more)
 
 
-def test_training_unrolls_the_samplers_own_step(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("hold", [True, False])
+def test_training_unrolls_the_samplers_own_step(monkeypatch: pytest.MonkeyPatch, hold: bool) -> None:
     model, calls = toy(gain=0.3), 0
-    objective = TrajectorySupervision(evolve=FIXED, sizes=(4,), opens=(2,), depth=5)
+    objective = TrajectorySupervision(evolve=FIXED, sizes=(4,), opens=(2,), depth=5, hold=hold)
     example = objective.corrupt(batch(12, 12), MASK, seed=0)
     inner = Sampler.step
 
@@ -121,7 +122,11 @@ def test_training_unrolls_the_samplers_own_step(monkeypatch: pytest.MonkeyPatch)
     for trained, decoded in zip(seen.canvases, shown.canvases, strict=False):  # decoding may have ended
         for name, value in decoded.tensors().items():
             assert torch.equal(trained.tensors()[name], value), name
-    assert len({int(canvas.block[0]) for canvas in seen.canvases}) > 1  # a full block, and on to the next
+    blocks = {int(canvas.block[0]) for canvas in seen.canvases}
+    assert blocks == {0} if hold else len(blocks) > 1  # a full block is revised, or left for the next
+    block = slice(int(example.canvas.start[0]), int(example.canvas.start[0]) + 4)
+    full = [canvas for canvas in seen.canvases if not canvas.undecided[0, block].any()]
+    assert full and (not hold or all((canvas.stage[0, block] == SOFT).all() for canvas in full))
 
 
 def test_one_backward_a_forward_gives_the_gradient_of_the_sum_with_one_graph_alive() -> None:
@@ -170,7 +175,7 @@ def test_rows_may_be_dealt_out_in_any_way() -> None:
 
 def test_rows_that_end_are_no_longer_learned_from() -> None:
     model = toy(gain=0.3).requires_grad_(True)
-    objective = TrajectorySupervision(evolve=FIXED, sizes=(4,), opens=(4,), depth=3)
+    objective = TrajectorySupervision(evolve=FIXED, sizes=(4,), opens=(4,), depth=3, hold=False)
     example = objective.corrupt(batch(4, 2), MASK, seed=0)  # one forward fills all there is
     losses = []
     for loss in objective.losses(model, example):

@@ -1,15 +1,26 @@
 """Trajectories: what was recorded is what happened; saved, loaded, replayed."""
 
+from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import pytest
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from safetensors import safe_open
 from safetensors.torch import save_file
 
 from tests.toy import PROMPTS, blank, toy
 from unveil.sampling import recipes
-from unveil.sampling.sampler import Step
+from unveil.sampling.evolve import SoftTokens
+from unveil.sampling.picks import Quota
+from unveil.sampling.sampler import Sampler, Select, Step
 from unveil.sampling.trajectory import CHOICES, Trajectory
+
+with torch.no_grad():
+    ONE = Trajectory.record(recipes.llada(1).stream(toy(), blank([[1]], 1)))
 
 
 @pytest.fixture(scope="module")
@@ -51,6 +62,85 @@ def test_a_stored_canvas_goes_on_where_it_was(steps: list[Step], tmp_path: Path)
     canvas = Trajectory.load(tmp_path / "t.safetensors").canvas(2)
     out = recipes.remdm(8, steps=6, eta=0.3).decode(toy(gain=0.5), canvas)
     assert torch.equal(out.tokens, steps[-1].after.tokens) and torch.equal(out.nfe, steps[-1].after.nfe)
+
+
+def test_texts_are_those_of_the_ids_that_occur(steps: list[Step], tmp_path: Path) -> None:
+    plain = Trajectory.record(steps)
+    worded = plain.worded(lambda ids: f"<{','.join(map(str, ids))}>")
+    occurring = set(plain.fields["tokens"].flatten().tolist())
+    assert plain.texts == {} and worded.texts == {token: f"<{token}>" for token in occurring}
+    worded.save(tmp_path / "t")
+    assert Trajectory.load(tmp_path / "t").texts == worded.texts
+    assert_holds(Trajectory.load(tmp_path / "t"), steps)
+
+
+def test_texts_of_candidates_are_kept() -> None:
+    sampler = Sampler(unmask=Select(pick=Quota(steps=2)), evolve=SoftTokens(k=3))
+    with torch.no_grad():
+        trajectory = Trajectory.record(sampler.stream(toy(gain=0.3), blank([[1, 2]], 2)))
+    texts = trajectory.worded(lambda ids: "").texts
+    candidates = set(trajectory.fields["soft_ids"].flatten().tolist())
+    assert texts.keys() >= candidates > set(trajectory.fields["tokens"].flatten().tolist())
+
+
+@given(st.dictionaries(st.integers(0, 2**40), st.text(st.characters())))
+def test_any_text_is_saved(texts: dict[int, str]) -> None:
+    with TemporaryDirectory() as folder:
+        replace(ONE, texts=texts).save(Path(folder) / "t")
+        assert Trajectory.load(Path(folder) / "t").texts == texts
+
+
+def test_files_of_before_there_were_texts_are_read(steps: list[Step], tmp_path: Path) -> None:
+    about = {"mask_id": "49", "end_ids": "[3, 4]", "sampler": ""}
+    save_file(tensors_of(Trajectory.record(steps), tmp_path), tmp_path / "t", about)
+    assert Trajectory.load(tmp_path / "t").texts == {}
+
+
+def tensors_of(trajectory: Trajectory, folder: Path) -> dict[str, torch.Tensor]:
+    trajectory.save(folder / "whole")
+    with safe_open(folder / "whole", framework="pt") as file:
+        return {key: file.get_tensor(key) for key in file.keys()}
+
+
+ABOUT = {"mask_id": "49", "end_ids": "[]", "sampler": "", "texts": "{}"}
+HARM = {
+    "a tensor is absent": lambda t, a: t.pop("canvas.seed"),
+    "a choice is absent": lambda t, a: t.pop("choice.unmask"),
+    "a forward is absent": lambda t, a: t.update({"choice.remask": t["choice.remask"][1:].clone()}),
+    "one tensor too many": lambda t, a: t.update({"canvas.more": torch.zeros(1)}),
+    "a tensor of something else": lambda t, a: t.update({"weights": torch.zeros(1)}),
+    "another kind": lambda t, a: t.update({"canvas.tokens": t["canvas.tokens"].int()}),
+    "another shape": lambda t, a: t.update({"canvas.end": t["canvas.end"][:, :1].clone()}),
+    "a stage too high": lambda t, a: t["canvas.stage"].fill_(6),
+    "a stage too low": lambda t, a: t["canvas.stage"].fill_(-1),
+    "no number": lambda t, a: a.update({"mask_id": "x"}),
+    "no ends": lambda t, a: a.pop("end_ids"),
+    "ends of text": lambda t, a: a.update({"end_ids": '["a"]'}),
+    "no list of texts": lambda t, a: a.update({"texts": "[1]"}),
+    "broken texts": lambda t, a: a.update({"texts": '{"1":'}),
+    "endless texts": lambda t, a: a.update({"texts": "[" * 100_000}),
+}
+
+
+@pytest.mark.parametrize("harm", HARM.values(), ids=HARM)
+def test_parts_that_do_not_fit_are_refused(harm: Callable, steps: list[Step], tmp_path: Path) -> None:
+    tensors, about = tensors_of(Trajectory.record(steps), tmp_path), dict(ABOUT)
+    save_file(tensors, tmp_path / "t", about)
+    assert len(Trajectory.load(tmp_path / "t")) == len(steps)
+    harm(tensors, about)
+    save_file(tensors, tmp_path / "t", about)
+    fault = r"t is not a whole trajectory file \(its parts do not fit together\): record it again"
+    with pytest.raises(ValueError, match=fault):
+        Trajectory.load(tmp_path / "t")
+
+
+def test_a_revision_replaces_a_token_by_another() -> None:
+    choices = {name: torch.zeros(1, 1, 4, dtype=torch.bool) for name in CHOICES}
+    choices["revise"][..., 1:] = True  # column 1 is written again, 2 is replaced, 3 is masked in the same forward
+    choices["remask"][..., 3] = True
+    tokens = torch.tensor([[[1, 5, 6, 7]], [[2, 5, 8, 49]]])
+    trajectory = replace(ONE, fields=ONE.fields | {"tokens": tokens}, choices=choices)
+    assert trajectory.revised.tolist() == [[[False, False, True, False]]]
 
 
 def test_wrong_files_are_explained(tmp_path: Path) -> None:

@@ -11,8 +11,8 @@ SURFACE: dict[str, list[str]] = {
         "--revision", "--sampler", "--seed", "--threads",
     ],
     "decode": [
-        "model", "prompts", "--batch", "--delay", "--device", "--dtype", "--guidance", "--infill", "--new-tokens",
-        "--revision", "--sampler", "--seed", "--threads", "--trace", "--watch",
+        "model", "prompts", "--batch", "--candidates", "--delay", "--device", "--dtype", "--guidance", "--infill",
+        "--new-tokens", "--revision", "--sampler", "--seed", "--threads", "--trace", "--watch",
     ],
     "demo": ["--out", "--problems", "--threads"],
     "diagnose": [
@@ -38,6 +38,8 @@ SURFACE: dict[str, list[str]] = {
         "--threads",
     ],
     "train sft": ["--data", "--lora", "--model", "--out", "--resume", "--set", "--threads"],
+    "train trajectory": ["--data", "--lora", "--model", "--out", "--preset", "--resume", "--set", "--threads"],
+    "trace": ["file", "--html"],
     "verify": ["folder"],
 }  # fmt: skip
 

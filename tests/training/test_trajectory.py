@@ -77,11 +77,11 @@ def test_the_score_sees_several_draws_and_is_the_same_each_time(base: Path, tmp_
 def test_settings_reach_the_loss() -> None:
     recipe = TrajectoryTuning(
         base="b", data="d", k=2, mask_shares=(0.2, 0.4), mix="spherical", consistent=True, lookahead=False,
-        order="random", aligned=False, depth=2, sizes=(5,), opens=(3,), whole=0.25,
+        order="random", aligned=False, depth=2, sizes=(5,), opens=(3,), whole=0.25, hold=False,
     )  # fmt: skip
     loss = recipe.objective
     assert (loss.order, loss.aligned, loss.depth, loss.sizes, loss.opens) == ("random", False, 2, (5,), (3,))
-    assert loss.whole == 0.25
+    assert loss.whole == 0.25 and not loss.hold
     evolve = loss.evolve
     assert evolve == replace(
         evolve, k=2, share=Drawn(least=0.2, most=0.4), mix=Spherical(), consistent=True, lookahead=False

@@ -4,7 +4,7 @@ from typing import Annotated
 
 import typer
 
-from unveil.cli import bench, decode, demo, diagnose, evaluate, frontier, models, train, verify
+from unveil.cli import bench, decode, demo, diagnose, evaluate, frontier, models, trace, train, verify
 from unveil.cli.errors import Verbs
 
 app = typer.Typer(
@@ -16,6 +16,7 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 app.command("decode")(decode.decode)
+app.command("trace")(trace.trace)
 app.command("evaluate")(evaluate.evaluate)
 app.command("frontier")(frontier.frontier)
 app.command("diagnose")(diagnose.diagnose)

@@ -14,7 +14,7 @@ from unveil.cli.show import check_output, err, out, plain
 if TYPE_CHECKING:
     from unveil.canvas import Canvas
     from unveil.decoding.model import Model
-    from unveil.sampling.sampler import Step
+    from unveil.sampling.sampler import Sampler, Step
 
 
 Prompts = Annotated[
@@ -37,12 +37,19 @@ Infill = Annotated[
 ]
 Watch = Annotated[bool, typer.Option("--watch", help="Show the canvas while it fills, one prompt after the other.")]
 Delay = Annotated[float, typer.Option("--delay", min=0, help="Seconds for each forward under --watch.")]
+Candidates = Annotated[
+    bool,
+    typer.Option(
+        "--candidates",
+        help="Under --watch, also list the soft tokens the model is least sure of, with their candidates.",
+    ),
+]
 Trace = Annotated[
     Path | None,
     typer.Option(
         "--trace",
         metavar="FILE",
-        help="Save every canvas of the decode there (unveil.Trajectory.load reads it). Takes one prompt.",
+        help="Save every canvas of the decode there; `unveil trace` shows them. Takes one prompt.",
         show_default=False,
     ),
 ]
@@ -59,6 +66,7 @@ def decode(
     batch: options.Batch = 16,
     watch: Watch = False,
     delay: Delay = 0.15,
+    candidates: Candidates = False,
     trace: Trace = None,
     threads: options.Threads = None,
     device: options.Device = None,
@@ -83,6 +91,10 @@ def decode(
                 cache (none, prefix, dual)
     eb_sampler  gamma, block, temperature
     remdm       steps, eta, temperature, top_p
+    evotoken    steps or threshold, block, temperature, k, mask_share,
+                least_share, mix (linear, spherical), lookahead, settle,
+                commit (best, consistent, current, first), converged,
+                cache (none, prefix, dual)
     policy      path or name, block, temperature, scale, alpha,
                 pick (coins_or_best, some_coins, coin, plackett_luce),
                 cache (none, prefix, dual)
@@ -90,24 +102,25 @@ def decode(
     texts = texts_of(prompts or [], infill)
     if infill is not None and new_tokens is not None:
         raise ValueError("--new-tokens has no meaning with --infill: the holes say how many tokens are wanted")
-    if trace is not None and len(texts) > 1:
-        raise ValueError(f"--trace records one prompt and there are {len(texts)}: give one")
-    check_output(trace)
+    if candidates and not watch:
+        raise ValueError("--candidates has a meaning only with --watch: give both")
+    _check_trace(trace, len(texts))
     check_samplers([sampler])
     loaded = load_model(model, threads=threads, device=device, dtype=dtype, revision=revision)
     rows = rows_of(loaded, texts, new_tokens, seed) if infill is None else [loaded.template(texts[0], seed=seed)]
+    listed = _num_listed(loaded.sampler(sampler, rows[0]), sampler) if candidates else 0
     steps: list[Step] = []
     for group in [[row] for row in rows] if watch else [rows]:
         see = [steps.append] if trace is not None else []
         if watch:
-            _watch(loaded, group[0], sampler, guidance, delay, see)
+            _watch(loaded, group[0], sampler, guidance, delay, listed, see)
             continue
         for row, seconds in finished(loaded, group, sampler, batch, guidance, see):
             text = loaded.answer(row).text if infill is None else whole(loaded, row)
             out().print(plain(text), soft_wrap=True)
             remark(row, seconds)
     if trace is not None:
-        _save(trace, steps, loaded.sampler(sampler, rows[0]))
+        _save(trace, steps, loaded, loaded.sampler(sampler, rows[0]))
 
 
 def texts_of(prompts: Sequence[str], infill: str | None) -> list[str]:
@@ -175,18 +188,44 @@ def remark(row: "Canvas", seconds: float | None) -> None:
     err().print(line, style="dim")
 
 
+def _check_trace(trace: Path | None, num_texts: int) -> None:
+    if trace is not None and num_texts > 1:
+        raise ValueError(f"--trace records one prompt and there are {num_texts}: give one")
+    check_output(trace)
+
+
+def _num_listed(sampler: "Sampler", spec: str) -> int:
+    """How many positions --candidates lists; ValueError for a sampler without soft tokens."""
+    from unveil.cli.watch import LISTED
+    from unveil.sampling.evolve import SoftTokens
+
+    if not isinstance(sampler.evolve, SoftTokens):
+        raise ValueError(
+            f"sampler {spec!r} has no candidates, its positions are [MASK] or a token: leave --candidates out, or take "
+            "evotoken, which has them"
+        )
+    return LISTED
+
+
 def _watch(
-    model: "Model", row: "Canvas", sampler: str, guidance: float, delay: float, see: "list[Callable[[Step], None]]"
+    model: "Model",
+    row: "Canvas",
+    sampler: str,
+    guidance: float,
+    delay: float,
+    listed: int,
+    see: "list[Callable[[Step], None]]",
 ) -> None:
     from unveil.cli.watch import Screen
 
-    with Screen.open(model.tokenizer, delay) as screen:
+    with Screen.open(model.tokenizer, delay, listed) as screen:
         ((done, _),) = finished(model, [row], sampler, 1, guidance, [*see, screen.show])
     remark(done, None)  # its seconds are mostly the delay
 
 
-def _save(trace: Path, steps: "list[Step]", sampler: object) -> None:
+def _save(trace: Path, steps: "list[Step]", model: "Model", sampler: object) -> None:
     from unveil.sampling.trajectory import Trajectory
 
-    Trajectory.record(steps, sampler).save(trace)
-    err().print(f"{len(steps) + 1} canvases in {plain(str(trace))}", style="dim", soft_wrap=True)
+    Trajectory.record(steps, sampler).worded(model.tokenizer.decode).save(trace)
+    name = plain(str(trace))
+    err().print(f"{len(steps) + 1} canvases in {name}; see them: unveil trace {name}", style="dim", soft_wrap=True)

@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-SAMPLERS = ("llada", "dream", "fast_dllm", "eb_sampler", "remdm", "policy")  # decoding.spec; held equal by a test
+SAMPLERS = ("llada", "dream", "fast_dllm", "eb_sampler", "remdm", "evotoken", "policy")  # as in decoding.spec
 TASKS = ("sudoku", "countdown", "sums", "rules")  # the same for tasks
 
 ModelName = Annotated[

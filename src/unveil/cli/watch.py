@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
 MASK_SIGN, SOFT_SIGN, END_SIGN = "░", "▒", "∎"
 AROUND = 6  # lines of a frame that are not the canvas
+LISTED = 8  # positions whose candidates are shown, at most
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -28,15 +29,16 @@ class Screen:
     delay: float
     console: "Console"
     live: "Live | None"
+    listed: int = 0  # soft positions to list with their candidates, at most
 
     @classmethod
-    def open(cls, tokenizer: "Codec", delay: float) -> "Screen":
+    def open(cls, tokenizer: "Codec", delay: float, listed: int = 0) -> "Screen":
         """A screen on standard output."""
         from rich.live import Live
 
         console = out()
         live = Live(console=console, auto_refresh=False, vertical_overflow="crop") if console.is_terminal else None
-        return cls(tokenizer=tokenizer, delay=delay, console=console, live=live)
+        return cls(tokenizer=tokenizer, delay=delay, console=console, live=live, listed=listed)
 
     def __enter__(self) -> "Screen":
         if self.live is not None:
@@ -59,18 +61,19 @@ class Screen:
                 self.console.print(self.frame(row))
 
     def frame(self, canvas: "Canvas") -> "RenderableType":
-        """A one-row canvas with its counter and legend."""
+        """A one-row canvas with its counter and legend, and what its soft tokens hold."""
         from rich.console import Group
 
         text = self._window(canvas_text(canvas, self.tokenizer))
-        return Group(counter(canvas), "", text, "", legend(soft=canvas.soft_ids.shape[2] > 0))
+        lines = candidate_lines(canvas, self.tokenizer, self.listed)
+        return Group(counter(canvas), "", text, "", legend(soft=canvas.soft_ids.shape[2] > 0), *lines)
 
     def _window(self, text: "Text") -> "Text":
         """The lines that fit on the terminal: from a little above the first mask on."""
         from rich.text import Text
 
         lines = text.wrap(self.console, self.console.width)
-        room = max(1, self.console.height - AROUND)
+        room = max(1, self.console.height - AROUND - self.listed)
         if self.live is None or len(lines) <= room:
             return text
         masked = [place for place, line in enumerate(lines) if MASK_SIGN in line.plain or SOFT_SIGN in line.plain]
@@ -98,6 +101,34 @@ def canvas_text(canvas: "Canvas", tokenizer: "Codec") -> "Text":
         style = colour(confidence) + (" italic" if stage == SOFT else "") + (" reverse" if written == now else "")
         text.append(word, "dim" if stage == GIVEN else style)
     return text
+
+
+def candidate_lines(canvas: "Canvas", tokenizer: "Codec", number: int) -> "list[Text]":
+    """What the soft positions of a one-row canvas show the model: a line for each of the `number` least certain."""
+    from rich.text import Text
+
+    from unveil.canvas import SOFT, SOFT_MASK
+
+    if number == 0 or canvas.soft_ids.shape[2] == 0:
+        return []
+    soft = (canvas.stage[0] == SOFT_MASK) | (canvas.stage[0] == SOFT)
+    # [MASK] has a share of its own, which says nothing about the candidates.
+    weights = canvas.soft_weights[0].masked_fill(canvas.soft_ids[0] == canvas.mask_id, 0)
+    certainty = weights.amax(1) / weights.sum(1).clamp_min(1e-12)
+    order = certainty.masked_fill(~soft, float("inf")).argsort(stable=True)[: min(number, int(soft.sum()))]
+    lines = []
+    for column in sorted(order.tolist()):
+        mixture = zip(canvas.soft_ids[0, column].tolist(), canvas.soft_weights[0, column].tolist(), strict=True)
+        words = [f"{_word(token, canvas, tokenizer)} {weight:.2f}" for token, weight in mixture if weight != 0]
+        lines.append(Text(f"{column:5}  " + "   ".join(words), "magenta", no_wrap=True, overflow="ellipsis"))
+    return lines
+
+
+def _word(token: int, canvas: "Canvas", tokenizer: "Codec") -> str:
+    """A token on one line."""
+    if token == canvas.mask_id or token in canvas.end_ids:
+        return MASK_SIGN if token == canvas.mask_id else END_SIGN
+    return plain(tokenizer.decode([token])).replace("\n", "↵").replace("\t", "⇥")
 
 
 def colour(confidence: float) -> str:

@@ -57,8 +57,8 @@ class TrajectorySupervision:
     A batch draws a block size and how many masks a forward opens. A row draws one of its blocks (with `aligned` false
     a window of that size anywhere) and how many of its tokens are open at first, so that there is something to open in
     every forward where the block has room; a share `whole` of the rows begins as decoding does, with none. What stands
-    before is given, what comes after is masked. A row whose block fills goes on to the next one as decoding does; a row
-    that ends is no longer learned from.
+    before is given, what comes after is masked. A row whose block fills stays there, to revise it (with `hold` false it
+    goes on to the next block, and a row that ends is no longer learned from).
     """
 
     evolve: SoftTokens = field(default_factory=lambda: SoftTokens(share=Drawn(), lookahead=True))
@@ -68,6 +68,7 @@ class TrajectorySupervision:
     order: str = "confidence"  # in which masks are opened: as in decoding, or random (the paper's)
     aligned: bool = True
     whole: float = 0.0  # the paper's
+    hold: bool = True
 
     def __post_init__(self) -> None:
         for name in ("sizes", "opens"):
@@ -83,7 +84,7 @@ class TrajectorySupervision:
     def sampler(self, size: int, opens: int) -> Sampler:
         """What is unrolled, and what the model will be decoded with."""
         return Sampler(
-            blocks=Blocks(size=size),
+            blocks=Blocks(size=size, min_steps=self.depth + 1 if self.hold else 0),
             unmask=Select(score=ORDERS[self.order], pick=Best(count=opens)),
             revise=Select(score=Gain(), pick=Above()),
             evolve=self.evolve,

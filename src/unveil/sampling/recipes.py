@@ -161,7 +161,7 @@ def evotoken(
     mix: str = "linear",
     commit: str = "best",
     lookahead: bool = True,
-    settle: bool = False,
+    settle: int = 0,
     converged: float | None = None,
     temperature: float = 0.0,
     cache: str = "none",
@@ -171,19 +171,21 @@ def evotoken(
     `steps` opens LLaDA's quota, `threshold` all above it. `mask_share` of [MASK] is mixed with the best `k` candidates;
     with `least_share` (ours) the share falls to that as confidence rises. `mix=spherical` (ours) keeps lengths.
     `commit`: best, the most confident candidate since the mask was opened (theirs); consistent, the same, and it is
-    what is shown; current, the last candidate; first, no revision, and what was written is shown. `settle` gives a
-    full block one more forward, `converged` ends a block once all its masks are that sure (both ours). `lookahead`
-    softens later blocks.
+    what is shown; current, the last candidate; first, no revision, and what was written is shown. For `settle`
+    forwards a full block is still revised, `converged` ends a block once all its masks are that sure (both ours).
+    `lookahead` softens later blocks.
     """
     if steps is not None and threshold is not None:
         raise ValueError("steps and threshold exclude each other: give one")
+    if settle < 0:
+        raise ValueError(f"settle={settle} is negative: it is the number of forwards after a block is full")
     if settle and (threshold is not None or new_tokens % (block or new_tokens)):
         raise ValueError("settle needs to know when a block is full: give steps, not threshold, and blocks of one size")
     each = _steps(new_tokens, steps, block)
     pick: Pick = Quota(steps=each) if threshold is None else Threshold(bar=threshold)
     share = Constant(share=mask_share) if least_share is None else FollowsConfidence(least=least_share, most=mask_share)
     return Sampler(
-        blocks=Blocks(size=block, min_steps=each + 1 if settle else 0),
+        blocks=Blocks(size=block, min_steps=each + settle if settle else 0),
         refresh=PLANS[among("cache", cache, PLANS)],
         propose=Propose(temperature=temperature),
         unmask=Select(pick=pick if converged is None else Finishing(pick=pick, bar=converged)),

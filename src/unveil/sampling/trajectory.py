@@ -1,15 +1,16 @@
 """Trajectories: the steps of a decode, light, on the host; saved, loaded and replayed."""
 
 import json
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import torch
+from jaxtyping import Bool
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
-from unveil.canvas import Canvas
+from unveil.canvas import PAD, Canvas
 from unveil.models.checkpoint import write_tensors
 from unveil.sampling.sampler import Step
 
@@ -25,6 +26,7 @@ class Trajectory:
     mask_id: int
     end_ids: tuple[int, ...]
     sampler: str = ""  # its repr
+    texts: Mapping[int, str] = field(default_factory=dict)  # of the ids in it, where a tokenizer was at hand
 
     @classmethod
     def record(cls, steps: Iterable[Step], sampler: object = "") -> "Trajectory":
@@ -48,9 +50,20 @@ class Trajectory:
             sampler=sampler if isinstance(sampler, str) else repr(sampler),
         )
 
+    def worded(self, decode: Callable[[list[int]], str]) -> "Trajectory":
+        """The same with the text of every id that occurs, from a tokenizer's `decode`."""
+        ids = torch.cat([self.fields["tokens"].flatten(), self.fields["soft_ids"].flatten()]).unique()
+        return replace(self, texts={token: decode([token]) for token in ids.tolist()})
+
     def __len__(self) -> int:
         """Forwards."""
         return len(self.choices["unmask"])
+
+    @property
+    def revised(self) -> Bool[Tensor, "T B L"]:
+        """Where a forward put another token in the place of one; to write the same again is no revision."""
+        tokens = self.fields["tokens"]
+        return self.choices["revise"] & ~self.choices["remask"] & (tokens[1:] != tokens[:-1])
 
     def canvas(self, step: int) -> Canvas:
         """The canvas after `step` forwards; 0 is before the first, -1 after the last."""
@@ -66,11 +79,11 @@ class Trajectory:
         tensors = {f"canvas.{name}": value.contiguous() for name, value in self.fields.items()}
         tensors |= {f"choice.{name}": value.contiguous() for name, value in self.choices.items()}
         about = {"mask_id": str(self.mask_id), "end_ids": json.dumps(self.end_ids), "sampler": self.sampler}
-        write_tensors(path, tensors, about)
+        write_tensors(path, tensors, about | {"texts": json.dumps(dict(self.texts))})
 
     @classmethod
     def load(cls, path: Path) -> "Trajectory":
-        """Read what `save` wrote. ValueError for another kind of file."""
+        """Read what `save` wrote. ValueError for another kind of file, and for one whose parts do not fit together."""
         try:
             with safe_open(path, framework="pt") as file:
                 about = file.metadata() or {}
@@ -80,13 +93,31 @@ class Trajectory:
         if "mask_id" not in about:
             raise ValueError(f"{path} is a safetensors file but no trajectory: give one that Trajectory.save wrote")
         parts: dict[str, dict[str, Tensor]] = {"canvas": {}, "choice": {}}
-        for key, value in tensors.items():
-            kind, _, name = key.partition(".")
-            parts[kind][name] = value
-        return cls(
-            fields=parts["canvas"],
-            choices=parts["choice"],
-            mask_id=int(about["mask_id"]),
-            end_ids=tuple(json.loads(about["end_ids"])),
-            sampler=about["sampler"],
-        )
+        try:
+            for key, value in tensors.items():
+                kind, _, name = key.partition(".")
+                parts[kind][name] = value
+            _check(parts["canvas"], parts["choice"])
+            return cls(
+                fields=parts["canvas"],
+                choices=parts["choice"],
+                mask_id=int(about["mask_id"]),
+                end_ids=tuple(int(token) for token in json.loads(about["end_ids"])),
+                sampler=about["sampler"],
+                texts={int(token): str(text) for token, text in json.loads(about.get("texts", "{}")).items()},
+            )
+        except (LookupError, TypeError, ValueError, AttributeError, RecursionError):
+            fault = "its parts do not fit together"
+            raise ValueError(f"{path} is not a whole trajectory file ({fault}): record it again") from None
+
+
+def _check(fields: dict[str, Tensor], choices: dict[str, Tensor]) -> None:
+    """ValueError or KeyError unless these are all tensors of T + 1 canvases and of the T forwards between them."""
+    T, B, L = choices["unmask"].shape
+    canvas = Canvas.template([[0] * L] * B, mask_id=0, num_soft=fields["soft_ids"].shape[-1])
+    wanted = {name: ((T + 1, *value.shape), value.dtype) for name, value in canvas.tensors().items()}
+    wanted |= {name: ((T, B, L), torch.bool) for name in CHOICES}
+    if {name: (tuple(value.shape), value.dtype) for name, value in (fields | choices).items()} != wanted:
+        raise ValueError
+    if ((fields["stage"] < 0) | (fields["stage"] > PAD)).any():
+        raise ValueError

@@ -55,6 +55,7 @@ class TrajectoryTuning(SFT):
     order: str = "confidence"  # in which masks are opened [D]; random: the paper's
     aligned: bool = True  # windows are whole blocks [D]; false: anywhere, the paper's
     whole: float = 0.5  # share of rows that begin with no open token [D]
+    hold: bool = True  # a full block is revised until the trajectory ends [D]
     k: int = 3  # candidates
     mask_shares: tuple[float, float] = (0.5, 1.0)  # of [MASK], drawn for each row and forward
     mix: str = "linear"
@@ -89,6 +90,7 @@ class TrajectoryTuning(SFT):
             order=self.order,
             aligned=self.aligned,
             whole=self.whole,
+            hold=self.hold,
         )
 
     def shares(self, model: nn.Module) -> Iterator[Begun]:
