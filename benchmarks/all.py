@@ -10,7 +10,9 @@ from pathlib import Path
 from unveil.files import write_json
 
 HERE = Path(__file__).resolve().parent
-NAMES = ("loop", "reduction", "caches", "ragged", "single_row", "training", "mask_agnostic", "policy")
+NAMES = (
+    "loop", "reduction", "caches", "ragged", "single_row", "training", "mask_agnostic", "policy", "rounds", "evolution",
+)  # fmt: skip
 
 
 def main() -> None:

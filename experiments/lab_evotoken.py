@@ -2,7 +2,7 @@
 
     python experiments/lab_evotoken.py --out runs/evotoken [--only cts-0] [--tables] [--limit 300]
 
-An arm is a loss and a seed. All learn from the same 12,000 pairs (sums and Sudoku of the training split) at the same
+An arm is a loss and a seed. All learn from the same 48,000 pairs (sums and Sudoku of the training split) at the same
 rate; an update of trajectory supervision is `depth` passes, so the ordinary loss gets `depth` times as many updates. A
 folder holds what `unveil train` writes. Then each model decodes with its own sampler: hard tokens by LLaDA's rule, soft
 tokens by EvoToken's with what does best on 100 validation problems, chosen for each budget; fresh test problems are
@@ -29,13 +29,15 @@ from unveil.training.sft import SFT
 from unveil.training.trainer import run
 from unveil.training.trajectory import TrajectoryTuning
 
-DEPTH, STEPS, SEEDS = 4, 600, 3
-SHARED = "canvas=64 rows=16 lr=5e-4 weight_decay=0.01 precision=bf16 save_every=100"
-CTS = f"{SHARED} steps={STEPS} warmup=20 validate_every=100 sizes=32,64"
+CONTROL = "sft"
+DEPTH, STEPS, SEEDS = 4, 900, 3
+SHARED = "canvas=64 rows=16 lr=3e-4 weight_decay=0.01 precision=bf16 validation=0.003"
+CTS = f"{SHARED} steps={STEPS} warmup=30 validate_every=150 save_every=50 sizes=32,64 opens=1,2,4,8 whole=0.25"
 ARMS: Mapping[str, str] = (
     {f"cts-{seed}": f"{CTS} seed={seed}" for seed in range(SEEDS)}
     | {
-        f"sft-{seed}": f"{SHARED} steps={DEPTH * STEPS} warmup={DEPTH * 20} validate_every={DEPTH * 100} seed={seed}"
+        f"{CONTROL}-{seed}": f"{SHARED} steps={DEPTH * STEPS} warmup={DEPTH * 30} seed={seed} save_every=200 "
+        f"validate_every={DEPTH * 150}"
         for seed in range(SEEDS)
     }
     | {
@@ -44,15 +46,14 @@ ARMS: Mapping[str, str] = (
         "cts-spherical-0": f"{CTS} seed=0 mix=spherical",
         "cts-consistent-0": f"{CTS} seed=0 consistent=true",
         "cts-k1-0": f"{CTS} seed=0 k=1",
-        "cts-depth-2-0": f"{CTS} seed=0 depth=2 steps={2 * STEPS} warmup=40 validate_every=200",
+        "cts-depth-2-0": f"{CTS} seed=0 depth=2 steps={2 * STEPS} warmup=60 validate_every=300",
     }
 )
-DATA = (("sums:split=train", 9000, 77), ("sudoku:givens=4-10,split=train", 3000, 78))
+DATA = (("sums:split=train", 36000, 77), ("sudoku:givens=4-10,split=train", 12000, 78))
 TASKS = {"sums": (64, 32), "sudoku:givens=4-6": (19, 19)}  # masks and block
 BUDGETS = {"1/2": 2, "1/4": 4, "1": 1, "1/8": 8}  # forwards per token
 SHARES = (0.5, 0.7, 0.9)
 FROZEN = (",commit=best", ",commit=first")
-CONTROL = "sft"
 AS_TRAINED = {  # in the sampler's words
     "cts": "", "cts-random": "", "cts-paper": "", "cts-depth-2": "", "cts-spherical": "mix=spherical",
     "cts-consistent": "commit=consistent", "cts-k1": "k=1",
@@ -64,7 +65,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--model", default="lab-puzzles")
     parser.add_argument("--out", type=Path, required=True)
-    parser.add_argument("--only", choices=("none", *ARMS), action="append", help="train these alone")
+    parser.add_argument("--only", choices=(*ARMS,), action="append", help="train these alone")
     parser.add_argument("--tables", action="store_true", help="measure what is trained")
     parser.add_argument("--limit", type=int, default=300)
     parser.add_argument("--budget", choices=(*BUDGETS,), action="append", help="forwards per token; default: all")
