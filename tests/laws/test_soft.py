@@ -6,14 +6,19 @@ import pytest
 import torch
 from torch import Tensor
 
+from tests.laws.parts import SIZE, assert_same_row, seeded
 from tests.laws.parts import model as any_model
 from tests.toy import MASK, PROMPTS, blank, toy
+from tests.toy import NEW as RAGGED
 from unveil.canvas import DECODED, GIVEN, SOFT, SOFT_MASK, Canvas
+from unveil.policies.confidence import ConfidencePolicy, ConfidenceSettings
+from unveil.policies.learned import Learned
 from unveil.sampling import recipes
 from unveil.sampling.blocks import Blocks
 from unveil.sampling.evolve import SoftTokens
 from unveil.sampling.mixing import Constant
 from unveil.sampling.picks import Finishing, Quota
+from unveil.sampling.random_picks import CoinsOrBest
 from unveil.sampling.sampler import Select, Step
 from unveil.sampling.scores import Confidence
 
@@ -115,6 +120,20 @@ def test_a_block_that_is_sure_ends_early() -> None:
     scores = torch.tensor([[0.0, 0.5, 0.9, 0.6], [0.0, 0.4, 0.9, 0.6]])
     found = Select(score=Confidence(), pick=pick).pick(scores, canvas.undecided, canvas).chosen
     assert found.tolist() == [[False, True, True, True], [False, False, True, False]]
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("plan", ["none", "prefix", "dual"])
+def test_a_learned_policy_may_decide_who_is_opened(plan: str) -> None:
+    net = ConfidencePolicy(ConfidenceSettings(width=16, feed_width=16), seed=1).double()
+    net.output.weight.normal_(0, 1, generator=torch.Generator().manual_seed(0))
+    learned = Select(score=Learned(net=net), pick=CoinsOrBest())
+    sampler = replace(recipes.evotoken(SIZE, block=SIZE, cache=plan, lookahead=plan != "dual"), unmask=learned)
+    together, alone = seeded(PROMPTS, RAGGED)
+    steps = list(sampler.stream(any_model(plan), together))
+    assert any(step.revise.chosen.any() for step in steps)
+    for row, canvas in enumerate(alone):
+        assert_same_row(steps, row, list(sampler.stream(any_model(plan), canvas)))
 
 
 def test_canvases_are_given_room_and_keep_their_contents() -> None:

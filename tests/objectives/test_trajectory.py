@@ -225,6 +225,21 @@ def test_draws_vary() -> None:
     assert len(torch.cat([one.canvas.seed for one in drawn]).unique()) == 80
 
 
+@pytest.mark.parametrize("whole", [0.0, 0.5, 1.0])
+def test_a_share_of_the_rows_begins_with_nothing_open(whole: float) -> None:
+    example = TrajectorySupervision(sizes=(32,), opens=(1,), depth=1, whole=whole).corrupt(batch(*[32] * 400), MASK, 0)
+    none = ~(example.canvas.stage == SOFT).any(1)
+    assert abs(float(none.double().mean()) - (whole + (1 - whole) / 32)) < 0.06
+
+
+def test_without_gradients_nothing_is_kept_for_them() -> None:
+    model, objective = toy(gain=0.3).requires_grad_(True), TrajectorySupervision(evolve=FIXED, depth=2)
+    example = objective.corrupt(batch(16), MASK, seed=0)
+    with torch.no_grad():
+        assert not any(loss.requires_grad for loss in objective.losses(model, example))
+    assert all(loss.requires_grad for loss in objective.losses(model, example))
+
+
 def test_the_order_may_be_the_models_or_random() -> None:
     model = toy(gain=0.3)
     example = TrajectorySupervision(evolve=FIXED, sizes=(16,), opens=(1,)).corrupt(batch(16, 16), MASK, seed=0)

@@ -16,7 +16,7 @@ from unveil.models.denoiser import Want
 from unveil.sampling.propose import Proposal
 
 SHARE_SALT = 11
-ALIKE = 1e-4  # radians between directions below which there is no arc to follow
+EDGE = 1e-7  # cosines keep so far from 1 and -1: there is always an arc
 
 
 @runtime_checkable
@@ -122,9 +122,6 @@ class Spherical:
         inner = torch.einsum("blk,blkj,blj->bl", weights, gram[..., 1:, 1:], weights).clamp_min(0).sqrt()  # |mean|
         mask, mean = norms[..., 0].clamp_min(1e-12), inner.clamp_min(1e-12)
         cosine = (gram[..., 0, 1:] * weights).sum(-1) / (mask * mean)
-        angle = cosine.clamp(-1 + 1e-7, 1 - 1e-7).acos()
-        alike = angle < ALIKE
-        sine = angle.masked_fill(alike, 1.0).sin()
-        to_mask = torch.where(alike, share, (share * angle).sin() / sine)
-        to_mean = torch.where(alike, 1 - share, ((1 - share) * angle).sin() / sine)
+        angle = cosine.clamp(EDGE - 1, 1 - EDGE).acos()
+        to_mask, to_mean = ((part * angle).sin() / angle.sin() for part in (share, 1 - share))
         return torch.cat([(length * to_mask / mask)[..., None], (length * to_mean / mean)[..., None] * weights], -1)
