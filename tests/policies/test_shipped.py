@@ -6,7 +6,10 @@ import unveil
 from unveil.evaluation.evaluate import evaluate
 from unveil.models.checkpoint import read_json
 from unveil.models.locate import lab_models
+from unveil.policies.recipe import policy
 from unveil.policies.store import load_policy, shipped_policies
+from unveil.sampling.evolve import HardTokens, SoftTokens
+from unveil.sampling.recipes import evotoken
 from unveil.tasks import task
 
 
@@ -28,3 +31,11 @@ def test_the_shipped_policy_beats_a_threshold_at_as_many_forwards() -> None:
     )
     assert policy.nfe_mean < rule.nfe_mean + 0.3
     assert policy.accuracy > rule.accuracy + 0.05
+
+
+def test_a_policy_by_name_may_open_soft_tokens() -> None:
+    hard, soft = (policy(8, name="lab-puzzles-sums", alpha=4, block=4, mask_share=share) for share in (None, 0.6))
+    like = evotoken(8, block=4, mask_share=0.6)
+    assert isinstance(hard.evolve, HardTokens) and not isinstance(hard.evolve, SoftTokens)
+    assert (soft.evolve, soft.revise, soft.blocks) == (like.evolve, like.revise, like.blocks)
+    assert repr(soft.unmask) == repr(hard.unmask)

@@ -97,7 +97,7 @@ def decode(
                 cache (none, prefix, dual)
     policy      path or name, block, temperature, scale, alpha,
                 pick (coins_or_best, some_coins, coin, plackett_luce),
-                cache (none, prefix, dual)
+                cache (none, prefix, dual), mask_share
     """
     texts = texts_of(prompts or [], infill)
     if infill is not None and new_tokens is not None:

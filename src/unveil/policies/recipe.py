@@ -1,12 +1,14 @@
 """A learned policy as a sampler by name: `policy:path=FOLDER,block=32,cache=prefix`."""
 
+from dataclasses import replace
+
 from unveil.policies.confidence import ConfidencePolicy
 from unveil.policies.learned import Learned
 from unveil.policies.store import load_policy, locate_policy
 from unveil.sampling.blocks import Blocks
 from unveil.sampling.picks import Pick
 from unveil.sampling.random_picks import Coin, CoinsOrBest, PlackettLuce, SomeCoins
-from unveil.sampling.recipes import PLANS, among
+from unveil.sampling.recipes import PLANS, among, evotoken
 from unveil.sampling.sampler import Sampler, Select
 
 PICKS: dict[str, Pick] = {
@@ -28,14 +30,20 @@ def policy(
     alpha: float | None = None,
     pick: str = "coins_or_best",
     cache: str = "none",
+    mask_share: float | None = None,
 ) -> Sampler:
     """Learned unmasking (Jazbec et al. 2025, arXiv 2512.09106): a folder, or the name of a policy that is shipped.
 
     `temperature` is the policy's (the paper: 0.5 in blocks of 32, else 1); tokens are the most probable ones. `scale`
-    multiplies its rates. A policy that was trained with `alpha` needs one: larger is faster.
+    multiplies its rates. A policy that was trained with `alpha` needs one: larger is faster. With `mask_share` its
+    tokens are soft and revisable, as `evotoken`'s.
     """
     net = load_policy(locate_policy(path=path, name=name))
-    return sampler_of(net, block=block, temperature=temperature, scale=scale, alpha=alpha, pick=pick, cache=cache)
+    sampler = sampler_of(net, block=block, temperature=temperature, scale=scale, alpha=alpha, pick=pick, cache=cache)
+    if mask_share is None:
+        return sampler
+    soft = evotoken(new_tokens, mask_share=mask_share)
+    return replace(sampler, revise=soft.revise, evolve=soft.evolve)
 
 
 def sampler_of(
