@@ -18,6 +18,7 @@ from unveil.sampling.blocks import Blocks
 from unveil.sampling.evolve import SoftTokens
 from unveil.sampling.mixing import Constant
 from unveil.sampling.picks import Finishing, Quota
+from unveil.sampling.queue import decode_queue
 from unveil.sampling.random_picks import CoinsOrBest
 from unveil.sampling.sampler import Select, Step
 from unveil.sampling.scores import Confidence
@@ -134,6 +135,14 @@ def test_a_learned_policy_may_decide_who_is_opened(plan: str) -> None:
     assert any(step.revise.chosen.any() for step in steps)
     for row, canvas in enumerate(alone):
         assert_same_row(steps, row, list(sampler.stream(any_model(plan), canvas)))
+
+
+def test_a_queue_makes_room_for_rows_that_come_later() -> None:
+    waiting = [blank([prompt], new, seed=row) for row, (prompt, new) in enumerate(zip(PROMPTS, RAGGED, strict=True))]
+    sampler = recipes.evotoken(SIZE, block=SIZE)
+    for number, row in decode_queue(sampler, toy(gain=0.4), waiting, batch=1):
+        alone = sampler.decode(toy(gain=0.4), waiting[number])
+        assert torch.equal(row.tokens, alone.tokens) and torch.equal(row.nfe, alone.nfe)
 
 
 def test_canvases_are_given_room_and_keep_their_contents() -> None:

@@ -34,7 +34,7 @@ def test_the_shipped_policy_beats_a_threshold_at_as_many_forwards() -> None:
 
 
 def test_a_policy_by_name_may_open_soft_tokens() -> None:
-    hard, soft = (policy(8, name="lab-puzzles-sums", alpha=4, block=4, mask_share=share) for share in (None, 0.6))
+    hard, soft = (policy(8, name="lab-puzzles-sums", alpha=4.0, block=4, mask_share=share) for share in (None, 0.6))
     like = evotoken(8, block=4, mask_share=0.6)
     assert isinstance(hard.evolve, HardTokens) and not isinstance(hard.evolve, SoftTokens)
     assert (soft.evolve, soft.revise, soft.blocks) == (like.evolve, like.revise, like.blocks)
