@@ -51,7 +51,8 @@ ARMS: Mapping[str, str] = (
 )
 DATA = (("sums:split=train", 36000, 77), ("sudoku:givens=4-10,split=train", 12000, 78))
 TASKS = {"sums": (64, 32), "sudoku:givens=4-6": (19, 19)}  # masks and block
-BUDGETS = {"1/2": 2, "1/4": 4, "1": 1, "1/8": 8}  # forwards per token
+BUDGETS = {"1/2": 2, "1/4": 4, "1/8": 8, "1": 1}  # forwards per token
+BARS = {f"above {bar}": bar for bar in (0.9, 0.7, 0.5)}
 SHARES = (0.5, 0.7, 0.9)
 FROZEN = (",commit=best", ",commit=first")
 AS_TRAINED = {  # in the sampler's words
@@ -68,7 +69,7 @@ def main() -> None:
     parser.add_argument("--only", choices=(*ARMS,), action="append", help="train these alone")
     parser.add_argument("--tables", action="store_true", help="measure what is trained")
     parser.add_argument("--limit", type=int, default=300)
-    parser.add_argument("--budget", choices=(*BUDGETS,), action="append", help="forwards per token; default: all")
+    parser.add_argument("--budget", choices=(*BUDGETS, *BARS), action="append", help="default: all")
     args = parser.parse_args()
     torch.set_num_threads(1)
     args.out.mkdir(parents=True, exist_ok=True)
@@ -78,7 +79,7 @@ def main() -> None:
     for arm in args.only or (() if args.tables else ARMS):
         trained(args.model, data, arm, args.out / arm)
     if args.tables:
-        tables(args.model, args.out, args.limit, args.budget or (*BUDGETS,))
+        tables(args.model, args.out, args.limit, args.budget or (*BUDGETS, *BARS))
 
 
 def pairs() -> list[dict[str, str]]:
@@ -98,23 +99,31 @@ def trained(base: str, data: Path, arm: str, folder: Path) -> Path:
 
 def tables(base: str, out: Path, limit: int, budgets: Sequence[str]) -> None:
     """Each task and budget: accuracy and forwards of every way to decode, and what it gains over the ordinary loss."""
-    found, rows = [arm for arm in ARMS if (out / arm / "model").exists()], list[dict[str, object]]()
+    found, rows = [arm for arm in ARMS if (out / arm / "model" / "card.json").exists()], list[dict[str, object]]()
     for name, (masks, block) in TASKS.items():
         for budget in budgets:
-            blocks = -(-masks // block)
-            steps = blocks * max(1, round(masks / BUDGETS[budget] / blocks))
-            setting = f"steps={steps},block={block}"
-            measured = {"frozen, hard": [(base, f"llada:{setting}")]}
+            setting, hard = rules(budget, masks, block)
+            measured = {"frozen, hard": [(base, hard)]}
             for kind in dict.fromkeys(arm.rsplit("-", 1)[0] for arm in found):
                 models = [str(out / arm / "model") for arm in found if arm.rsplit("-", 1)[0] == kind]
-                measured[f"{kind}, hard"] = [(model, f"llada:{setting}") for model in models]
+                measured[f"{kind}, hard"] = [(model, hard) for model in models]
                 if kind != CONTROL:
                     asked = f"{setting},{AS_TRAINED[kind]}".strip(",")
                     measured[f"{kind}, soft"] = [(model, chosen(model, name, asked, out)) for model in models]
             measured["frozen, soft"] = [(base, chosen(base, name, setting, out, FROZEN))]
-            print(f"\n{name}: {masks} masks, {steps} forwards ({budget} a token) in blocks of {block}, n = {limit}\n")
+            print(f"\n{name}: {masks} masks, {setting} ({budget}), n = {limit}\n")
             rows += [{"task": name, "budget": budget} | row for row in lines(name, measured, out, limit)]
     write_json(out / "evotoken.json", rows)
+
+
+def rules(budget: str, masks: int, block: int) -> tuple[str, str]:
+    """What both ways to decode are told, and the sampler of hard tokens."""
+    if budget in BARS:
+        setting = f"threshold={BARS[budget]},block={block}"
+        return setting, f"fast_dllm:{setting}"
+    blocks = -(-masks // block)
+    setting = f"steps={blocks * max(1, round(masks / BUDGETS[budget] / blocks))},block={block}"
+    return setting, f"llada:{setting}"
 
 
 def chosen(model: str, name: str, setting: str, out: Path, commits: Sequence[str] = ("",)) -> str:
