@@ -138,7 +138,7 @@ def lines(
     """A table, printed, and its rows. Seeds are one: each problem counts with its mean over them."""
     test = f"{name}{',' if ':' in name else ':'}split=test"
     found = {
-        way: np.array([answers(model, test, spec, out, limit) for model, spec in runs])
+        way: np.array([answers(model, spec, test, out, limit) for model, spec in runs])
         for way, runs in measured.items()
     }
     print(f"| | seeds | accuracy | forwards | tokens/s | over {CONTROL} | sampler |\n|---|---|---|---|---|---|---|")
