@@ -24,6 +24,7 @@ from unveil.evaluation.evaluate import evaluate
 from unveil.evaluation.statistics import paired_difference
 from unveil.files import read_jsonl, write_json, write_text
 from unveil.tasks import task
+from unveil.tasks.task import Problem
 from unveil.training.settings import Falling
 from unveil.training.sft import SFT
 from unveil.training.trainer import run
@@ -53,6 +54,8 @@ DATA = (("sums:split=train", 36000, 77), ("sudoku:givens=4-10,split=train", 1200
 TASKS = {"sums": (64, 32), "sudoku:givens=4-6": (19, 19)}  # masks and block
 BUDGETS = {"1/2": 2, "1/4": 4, "1/8": 8, "1": 1}  # forwards per token
 BARS = {f"above {bar}": bar for bar in (0.9, 0.7, 0.5)}
+TEST = {"sums": "sums:split=test"}
+CHOOSING = 100  # validation problems
 SHARES = (0.5, 0.7, 0.9)
 FROZEN = (",commit=best", ",commit=first")
 AS_TRAINED = {  # in the sampler's words
@@ -129,16 +132,17 @@ def rules(budget: str, masks: int, block: int) -> tuple[str, str]:
 def chosen(model: str, name: str, setting: str, out: Path, commits: Sequence[str] = ("",)) -> str:
     """The spec that does best on validation problems."""
     specs = [f"evotoken:{setting},mask_share={share}{commit}" for share in SHARES for commit in commits]
-    return max(specs, key=lambda spec: np.mean([right for right, _, _ in answers(model, spec, name, out, 100)]))
+    return max(
+        specs, key=lambda spec: np.mean([right for right, _, _ in answers(model, spec, name, out, CHOOSING, False)])
+    )
 
 
 def lines(
     name: str, measured: Mapping[str, list[tuple[str, str]]], out: Path, limit: int
 ) -> Iterator[dict[str, object]]:
     """A table, printed, and its rows. Seeds are one: each problem counts with its mean over them."""
-    test = f"{name}{',' if ':' in name else ':'}split=test"
     found = {
-        way: np.array([answers(model, spec, test, out, limit) for model, spec in runs])
+        way: np.array([answers(model, spec, name, out, limit, True) for model, spec in runs])
         for way, runs in measured.items()
     }
     print(f"| | seeds | accuracy | forwards | tokens/s | over {CONTROL} | sampler |\n|---|---|---|---|---|---|---|")
@@ -155,20 +159,29 @@ def lines(
         }  # fmt: skip
 
 
-def answers(model: str, spec: str, name: str, out: Path, limit: int) -> list[tuple[float, int, float]]:
-    """(right, forwards, tokens a second) for each problem; the seed of a split is its own."""
-    asked = task(name)
-    problems = asked.generate(limit, 31 if "split=test" in name else 21)
-    words = (Path(model).parent.name or model, name, spec, str(limit))
+def answers(model: str, spec: str, name: str, out: Path, limit: int, test: bool) -> list[tuple[float, int, float]]:
+    """(right, forwards, tokens a second) for each problem."""
+    problems = asked(name, limit, test)
+    words = (Path(model).parent.name or model, name, spec, "test" if test else "validation", str(limit))
     items = out / "items" / ("_".join(words).replace("/", "-").replace(":", "-") + ".jsonl")
     items.parent.mkdir(exist_ok=True)
     done = read_jsonl(items) if items.exists() else []
     if len(done) < limit:
-        evaluate(loaded(model), asked, problems, spec, batch=64, items=items)
+        evaluate(loaded(model), task(TEST.get(name, name) if test else name), problems, spec, batch=64, items=items)
         done = read_jsonl(items)
     done = sorted(done, key=lambda record: record["index"])
     rate = sum(record["tokens"] for record in done) / sum(record["seconds"] for record in done)
     return [(float(record["correct"]), record["nfe"], rate) for record in done]
+
+
+def asked(name: str, limit: int, test: bool) -> list[Problem]:
+    """Problems to choose by, or others, of the test split where there is one (Sudoku has none)."""
+    chosen_by = task(name).generate(CHOOSING, 21)
+    if not test:
+        return chosen_by[:limit]
+    prompts = {problem.prompt for problem in chosen_by}
+    fresh = task(TEST.get(name, name)).generate(2 * limit, 31)
+    return [problem for problem in fresh if problem.prompt not in prompts][:limit]
 
 
 def loaded(model: str) -> Model:

@@ -143,8 +143,8 @@ def test_summary_counts(trajectory: Trajectory) -> None:
         pairs = [pair for a, b in zip(tokens, tokens[1:], strict=False) for pair in zip(a, b, strict=True)]
         replaced = sum(a != b and trajectory.mask_id not in (a, b) for a, b in pairs)
         assert summary(trajectory, row) == (
-            f"{steps} forwards, {masks} tokens, {masks / steps:.2f} tokens per forward, {replaced} revisions, "
-            f"{masks} [MASK]s"
+            f"{steps} forwards, {masks} tokens, {masks / steps:.2f} tokens per forward, "
+            f"{replaced} revision{'' if replaced == 1 else 's'}, {masks} [MASK]s at the start"
         )
 
 
@@ -152,7 +152,8 @@ def test_masks_that_are_left_are_said() -> None:
     stopped = replace(recipes.llada(8), max_steps=3)
     with torch.no_grad():
         recorded = Trajectory.record(stopped.stream(toy(), blank(PROMPTS[:1], 8)))
-    assert summary(recorded, 0) == "3 forwards, 3 tokens, 1.00 tokens per forward, 0 revisions, 8 [MASK]s (5 left)"
+    told = "3 forwards, 3 tokens, 1.00 tokens per forward, 0 revisions, 8 [MASK]s at the start, 5 left"
+    assert summary(recorded, 0) == told
 
 
 def test_the_page_loads_nothing(trajectory: Trajectory) -> None:

@@ -11,6 +11,7 @@ from tests.toy import PROMPTS, blank, columns_computed, toy
 from unveil.models.attention import BlockCausal
 from unveil.sampling.blocks import Blocks
 from unveil.sampling.evolve import SoftTokens
+from unveil.sampling.mixing import Spherical
 from unveil.sampling.picks import Above, Quota, Threshold
 from unveil.sampling.refresh import BlockCache, DelayedCache, DualCache, NearCache, NoCache, PrefixCache, Refresh
 from unveil.sampling.sampler import Sampler, Select
@@ -40,8 +41,9 @@ def test_the_block_cache_is_exact_for_block_causal_models(k: int) -> None:
         blocks=Blocks(size=SIZE), refresh=PLANS["block"], unmask=Select(pick=Quota(steps=3)),
         revise=Select(score=Gain(), pick=Above()), evolve=soft(k),
     )  # fmt: skip
+    ahead = replace(revising, evolve=SoftTokens(k=k, mix=Spherical(), lookahead=True) if k else soft(k))
     denoisers = [model("block"), model("block", shift=1, kv_heads=1, gain=0.3)]
-    for sampler, denoiser in product([*samplers("block", k), revising], denoisers[: 1 if k else 2]):
+    for sampler, denoiser in product([*samplers("block", k), revising, ahead], denoisers[: 1 if k else 2]):
         truth = list(replace(sampler, refresh=NoCache()).stream(denoiser, canvas))
         steps = list(sampler.stream(denoiser, canvas))
         for row, end in enumerate(canvas.end.tolist()):

@@ -27,7 +27,7 @@ NEW = 12
 VALUES = [
     {"steps": 6}, {"steps": 3, "temperature": 0.8}, {"threshold": 0.3, "lookahead": False}, {"commit": "consistent"},
     {"commit": "current", "temperature": 1.0}, {"commit": "first", "mix": "spherical"}, {"least_share": 0.2, "k": 5},
-    {"steps": 3, "settle": 1}, {"steps": 6, "cache": "prefix"}, {"steps": 6, "cache": "dual", "lookahead": False},
+    {"steps": 3, "settle": 1}, {"steps": 6, "cache": "prefix"}, {"steps": 6, "cache": "dual"},
 ]  # fmt: skip
 
 
@@ -107,10 +107,18 @@ def test_commits_differ_in_what_is_written_and_shown() -> None:
         assert torch.equal(step.after.tokens[chosen], step.proposal.tokens[chosen])
     for step in walked(12, commit="first"):
         assert not step.revise.chosen.any()
+    num_drawn = 0
     for step in walked(12, commit="consistent", temperature=0.7):
         canvas = step.after
         there = (canvas.soft_ids[..., 1:] == canvas.tokens[..., None]).any(-1)
         assert there[canvas.stage == SOFT].all()
+        assert step.proposal.top_ids is not None and step.proposal.top_probs is not None
+        absent = (step.proposal.top_ids != step.proposal.tokens[..., None]).all(-1)
+        drawn = step.unmask.chosen & absent & (canvas.stage == SOFT)
+        weights, p = canvas.soft_weights[drawn], step.proposal.confidence[drawn]
+        assert torch.allclose(weights[:, -1] / weights[:, 1], (p / step.proposal.top_probs[drawn][:, 0]).float())
+        num_drawn += int(drawn.sum())
+    assert num_drawn > 0
 
 
 def test_a_block_that_is_sure_ends_early() -> None:
@@ -160,8 +168,13 @@ def test_canvases_are_given_room_and_keep_their_contents() -> None:
         ({"steps": 4, "threshold": 0.9}, "steps and threshold exclude each other: give one"),
         ({"settle": 1, "threshold": 0.9}, "settle needs to know when a block is full"),
         ({"settle": 1, "block": 5}, "settle needs to know when a block is full"),
+        ({"settle": 1, "converged": 0.9}, "settle needs to know when a block is full: give steps, not threshold or"),
+        ({"cache": "dual", "lookahead": True}, "cache=dual keeps what comes after the block, lookahead reads it anew"),
+        ({"mix": "spherical", "commit": "first", "temperature": 1.0}, "mix=spherical with commit=first knows no drawn"),
+        ({"least_share": 0.9, "mask_share": 0.3}, "least=0.9 is above most=0.3: give a range"),
+        ({"least_share": -0.1}, r"least_share=-0.1 is outside \[0, 1\]: it is the weight of"),
         ({"settle": -1}, "settle=-1 is negative"),
-        ({"mask_share": 1.5}, r"share=1.5 is outside \[0, 1\]"),
+        ({"mask_share": 1.5}, r"mask_share=1.5 is outside \[0, 1\]"),
         ({"mix": "round"}, "mix='round' is unknown: choose one of linear, spherical"),
         ({"commit": "last"}, "commit='last' is unknown: choose one of best, consistent, current, first"),
         ({"k": 0}, "k=0 is not positive"),

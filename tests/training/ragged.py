@@ -10,12 +10,17 @@ import torch
 
 from tests.toy import MASK, toy
 from unveil.files import write_text
-from unveil.objectives.loss import Batch, Example
+from unveil.objectives.loss import Batch, Example, Objective
 from unveil.objectives.masked import MaskedDiffusion
+from unveil.objectives.trajectory import TrajectorySupervision
 from unveil.training.settings import Training
 from unveil.training.trainer import train
 
 TRAINING = Training(steps=20, warmup=5, ema=0.8, validate_every=20, save_every=4)
+OBJECTIVES: dict[str, Objective[Any]] = {
+    "masked": MaskedDiffusion(),
+    "trajectory": TrajectorySupervision(sizes=(4, 8), opens=(1, 2, 4), depth=3, hold=False),  # some rows end
+}
 ENDS = (9, 5, 12, 7, 7, 11, 6)
 
 
@@ -34,7 +39,7 @@ def example() -> Example:
     return MaskedDiffusion().corrupt(batch(0), MASK, 0)
 
 
-def run(out: Path, *, resume: bool = False, stop: int = 20, **settings: Any) -> None:
+def run(out: Path, *, resume: bool = False, stop: int = 20, objective: str = "masked", **settings: Any) -> None:
     """Train in `out`, up to `stop`; the best weights' sum is written beside the run."""
 
     def batches(step: int) -> Batch:
@@ -43,8 +48,8 @@ def run(out: Path, *, resume: bool = False, stop: int = 20, **settings: Any) -> 
         return batch(step)
 
     train(
-        toy(layers=2, width=32, dtype=torch.float32),
-        MaskedDiffusion(),
+        toy(layers=2, width=32, dtype=torch.float32 if objective == "masked" else torch.float64),  # choices are exact
+        OBJECTIVES[objective],
         batches,
         replace(TRAINING, **settings),
         out=out,

@@ -66,6 +66,13 @@ def test_two_processes_follow_one(alone: Path, tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
+def test_two_processes_follow_one_through_trajectories(tmp_path: Path) -> None:
+    ragged.run(tmp_path / "one", objective="trajectory")
+    launch(2, tmp_path / "two", settings={"objective": "trajectory", "micro_rows": 2})
+    assert_close(tmp_path / "one", tmp_path / "two")
+
+
+@pytest.mark.slow
 def test_a_run_of_two_processes_goes_on_in_one(alone: Path, tmp_path: Path) -> None:
     launch(2, tmp_path, settings={"stop": 12})
     assert len(read_jsonl(tmp_path / "metrics.jsonl")) == 12

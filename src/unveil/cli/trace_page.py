@@ -50,8 +50,9 @@ def summary(trajectory: Trajectory, row: int) -> str:
     spent, masks = forwards(trajectory, row), trajectory.canvas(0).num_undecided[row]
     left = trajectory.canvas(-1).num_undecided[row]
     tokens, revisions = int(masks - left), int(trajectory.revised[:, row].sum())
-    line = f"{spent} forwards, {tokens} tokens, {tokens / max(1, spent):.2f} tokens per forward, {revisions} revisions"
-    return f"{line}, {int(masks)} [MASK]s" + (f" ({int(left)} left)" if left else "")
+    line = f"{spent} forwards, {tokens} tokens, {tokens / max(1, spent):.2f} tokens per forward, "
+    line += f"{revisions} revision{'' if revisions == 1 else 's'}"
+    return f"{line}, {int(masks)} [MASK]s at the start" + (f", {int(left)} left" if left else "")
 
 
 def _columns(trajectory: Trajectory, row: int) -> list[list[list[Any]]]:

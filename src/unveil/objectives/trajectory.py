@@ -14,7 +14,7 @@ import torch
 from jaxtyping import Bool, Float, Int64
 from torch import Tensor
 
-from unveil.canvas import DECODED, SOFT, Canvas
+from unveil.canvas import SOFT, Canvas
 from unveil.models.denoiser import Cache, Denoiser, Prediction, Want
 from unveil.objectives.loss import Batch
 from unveil.sampling.blocks import Blocks
@@ -119,10 +119,9 @@ class TrajectorySupervision:
         hidden = batch.answer & ~opened
         canvas = Canvas.corrupt(batch.tokens, hidden, start=batch.start, end=batch.end, mask_id=mask_id)
         canvas = self.evolve.ready(replace(canvas, seed=seeds.to(batch.end.device)))
-        shown = opened & (canvas.stage == DECODED)
         weights = canvas.soft_weights.clone()
-        weights[..., 1] = shown.to(weights)
-        canvas = replace(canvas, stage=canvas.stage.masked_fill(shown, SOFT), soft_weights=weights)
+        weights[..., 1] = opened.to(weights)
+        canvas = replace(canvas, stage=canvas.stage.masked_fill(opened, SOFT), soft_weights=weights)
         weight = torch.full((len(batch.end),), 1 / (len(batch.end) * self.depth), device=batch.end.device)
         return Begun(canvas, batch.tokens, weight, size, opens)
 

@@ -42,7 +42,7 @@ def policy(
     sampler = sampler_of(net, block=block, temperature=temperature, scale=scale, alpha=alpha, pick=pick, cache=cache)
     if mask_share is None:
         return sampler
-    soft = evotoken(new_tokens, mask_share=mask_share)
+    soft = evotoken(new_tokens, mask_share=mask_share, cache=cache)
     return replace(sampler, revise=soft.revise, evolve=soft.evolve)
 
 

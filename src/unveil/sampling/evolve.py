@@ -63,8 +63,8 @@ class SoftTokens(HardTokens):
     k: int = 3
     share: Share = field(default_factory=Constant)
     mix: Linear | Spherical = field(default_factory=Linear)
-    consistent: bool = False  # a chosen position shows the candidates of the forward that wrote its token, and it
-    lookahead: bool = False  # also soften what comes after the block
+    consistent: bool = False  # a chosen position shows its token, with its rivals in the forward that wrote it
+    lookahead: bool = False  # also read, and so soften, what comes after the block
 
     def __post_init__(self) -> None:
         if self.k < 1:

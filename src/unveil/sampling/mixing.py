@@ -1,6 +1,7 @@
 """What a soft position shows: how much of [MASK] while it is undecided, and how embeddings are added.
 
-EvoToken (Zhong et al. 2026, arXiv 2601.07351) has one share for all and adds linearly; the other parts are ours.
+EvoToken (Zhong et al. 2026, arXiv 2601.07351) has one share for all, in training a drawn one, and adds linearly. The
+share that follows confidence is ours; the spherical mix is after "Rethinking soft tokens" (arXiv 2609.37391).
 """
 
 from dataclasses import dataclass, replace
@@ -28,10 +29,18 @@ class Share(Protocol):
         ...
 
 
-def _in_unit(**values: float) -> None:
+def in_unit(**values: float) -> None:
+    """ValueError for a weight of [MASK] that is none."""
     for name, value in values.items():
         if not 0 <= value <= 1:
             raise ValueError(f"{name}={value} is outside [0, 1]: it is the weight of [MASK]")
+
+
+def in_range(least: float, most: float) -> None:
+    """ValueError for shares of [MASK] that are no range."""
+    in_unit(least=least, most=most)
+    if least > most:
+        raise ValueError(f"least={least} is above most={most}: give a range within [0, 1]")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -41,7 +50,7 @@ class Constant:
     share: float = 0.7
 
     def __post_init__(self) -> None:
-        _in_unit(share=self.share)
+        in_unit(share=self.share)
 
     def __call__(self, proposal: Proposal, canvas: Canvas) -> Float[Tensor, "1 1"]:
         """share."""
@@ -50,13 +59,13 @@ class Constant:
 
 @dataclass(frozen=True, kw_only=True)
 class FollowsConfidence:
-    """`most` where the model knows nothing, `least` where it is certain, in a straight line between."""
+    """`most` where the proposed token has no probability, `least` where it has all, in a straight line between."""
 
     least: float = 0.3
     most: float = 1.0
 
     def __post_init__(self) -> None:
-        _in_unit(least=self.least, most=self.most)
+        in_range(self.least, self.most)
 
     def __call__(self, proposal: Proposal, canvas: Canvas) -> Float[Tensor, "B L"]:
         """most + (least - most) * p(token)."""
@@ -71,9 +80,7 @@ class Drawn:
     most: float = 1.0
 
     def __post_init__(self) -> None:
-        _in_unit(least=self.least, most=self.most)
-        if self.least > self.most:
-            raise ValueError(f"least={self.least} is above most={self.most}: give a range within [0, 1]")
+        in_range(self.least, self.most)
 
     def __call__(self, proposal: Proposal, canvas: Canvas) -> Float[Tensor, "B 1"]:
         """U(least, most)."""
@@ -101,8 +108,8 @@ class Spherical:
     """Along the arc between the directions of [MASK] and of the candidates' mean, no shorter than what is mixed.
 
     The length is share * |E[MASK]| + (1 - share) * sum_k p_k |E[v_k]|. A mean of nearly orthogonal embeddings is much
-    shorter than they are; this is as long as they are on average. (Spherical interpolation with the norm of [MASK] is
-    reported to serve frozen models better; the length between its ends is ours.)
+    shorter than they are; this is as long as they are on average. arXiv 2609.37391 reports that the arc, with the norm
+    of [MASK], serves frozen models better; the length between its ends is ours. It knows the best candidates alone.
     """
 
     def require(self, want: Want) -> Want:

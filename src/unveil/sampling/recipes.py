@@ -7,7 +7,7 @@ from collections.abc import Mapping
 
 from unveil.sampling.blocks import Blocks
 from unveil.sampling.evolve import SoftTokens
-from unveil.sampling.mixing import Constant, FollowsConfidence, Linear, Spherical
+from unveil.sampling.mixing import Constant, FollowsConfidence, Linear, Spherical, in_unit
 from unveil.sampling.picks import (
     Above,
     Closing,
@@ -160,7 +160,7 @@ def evotoken(
     least_share: float | None = None,
     mix: str = "linear",
     commit: str = "best",
-    lookahead: bool = True,
+    lookahead: bool | None = None,
     settle: int = 0,
     converged: float | None = None,
     temperature: float = 0.0,
@@ -169,18 +169,27 @@ def evotoken(
     """EvoToken (Zhong et al. 2026, arXiv 2601.07351): soft tokens that stay revisable until their block is full.
 
     `steps` opens LLaDA's quota, `threshold` all above it. `mask_share` of [MASK] is mixed with the best `k` candidates;
-    with `least_share` (ours) the share falls to that as confidence rises. `mix=spherical` (ours) keeps lengths.
+    with `least_share` (ours) the share falls to that as confidence rises. `mix=spherical` keeps lengths.
     `commit`: best, the most confident candidate since the mask was opened (theirs); consistent, the same, and it is
     what is shown; current, the last candidate; first, no revision, and what was written is shown. For `settle`
     forwards a full block is still revised, `converged` ends a block once all its masks are that sure (both ours).
-    `lookahead` softens later blocks.
+    `lookahead` softens later blocks, unless a dual cache keeps them.
     """
     if steps is not None and threshold is not None:
         raise ValueError("steps and threshold exclude each other: give one")
     if settle < 0:
         raise ValueError(f"settle={settle} is negative: it is the number of forwards after a block is full")
-    if settle and (threshold is not None or new_tokens % (block or new_tokens)):
-        raise ValueError("settle needs to know when a block is full: give steps, not threshold, and blocks of one size")
+    adaptive = threshold is not None or converged is not None
+    if settle and (adaptive or new_tokens % (block or new_tokens)):
+        raise ValueError(
+            "settle needs to know when a block is full: give steps, not threshold or converged, and blocks of one size"
+        )
+    if cache == "dual" and lookahead:
+        raise ValueError("cache=dual keeps what comes after the block, lookahead reads it anew: leave one of them out")
+    shows = commit in ("consistent", "first")
+    if shows and temperature and mix == "spherical":
+        raise ValueError(f"mix=spherical with commit={commit} knows no drawn token: leave temperature at 0")
+    in_unit(mask_share=mask_share, least_share=mask_share if least_share is None else least_share)
     each = _steps(new_tokens, steps, block)
     pick: Pick = Quota(steps=each) if threshold is None else Threshold(bar=threshold)
     share = Constant(share=mask_share) if least_share is None else FollowsConfidence(least=least_share, most=mask_share)
@@ -194,8 +203,8 @@ def evotoken(
             k=k,
             share=share,
             mix=MIXES[among("mix", mix, MIXES)],
-            consistent=commit in ("consistent", "first"),
-            lookahead=lookahead,
+            consistent=shows,
+            lookahead=cache != "dual" if lookahead is None else lookahead,
         ),
     )
 

@@ -106,7 +106,7 @@ class Trajectory:
                 sampler=about["sampler"],
                 texts={int(token): str(text) for token, text in json.loads(about.get("texts", "{}")).items()},
             )
-        except (LookupError, TypeError, ValueError, AttributeError, RecursionError):
+        except (LookupError, TypeError, ValueError, ArithmeticError, AttributeError, RecursionError):
             fault = "its parts do not fit together"
             raise ValueError(f"{path} is not a whole trajectory file ({fault}): record it again") from None
 

@@ -150,7 +150,7 @@ class Session:
         return [share.to(at.device) for share in shares]
 
     def _losses(self, objective: Objective[E], share: E, *, last: bool) -> Iterator[Tensor]:
-        """The losses of a micro-batch; gradients travel between processes with the last one."""
+        """The losses of a micro-batch; gradients travel between processes with its last one."""
         with nullcontext() if last else self.accelerator.no_sync(self.model), self.accelerator.autocast():
             yield from objective.losses(cast(Any, self.model), share)
 

@@ -43,8 +43,8 @@ PRESETS: Mapping[str, tuple[str, ...]] = MappingProxyType(
 class TrajectoryTuning(SFT):
     """Fine-tune `base` with the sampler's own steps unrolled; see TrajectorySupervision. An update is `depth` passes.
 
-    The model is then decoded with `evotoken` of the same k, mix, commit and lookahead; its share of [MASK] is chosen on
-    validation problems.
+    The model is then decoded with `evotoken` of the same k, mix and lookahead (`consistent` is commit=consistent, else
+    commit=best); its share of [MASK] is chosen on validation problems.
     """
 
     name: ClassVar[str] = "trajectory"
