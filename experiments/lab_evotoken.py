@@ -56,7 +56,7 @@ BUDGETS = {"1/2": 2, "1/4": 4, "1/8": 8, "1": 1}  # forwards per token
 BARS = {f"above {bar}": bar for bar in (0.9, 0.7, 0.5)}
 TEST = {"sums": "sums:split=test"}
 CHOOSING = 100  # validation problems
-SHARES = (0.5, 0.7, 0.9)
+SHARES = ("0.5", "0.7", "0.9", "0.9,least_share=0.2", "0.9,least_share=0.0")
 FROZEN = (",commit=best", ",commit=first")
 AS_TRAINED = {  # in the sampler's words
     "cts": "", "cts-random": "", "cts-paper": "", "cts-depth-2": "", "cts-spherical": "mix=spherical",
