@@ -7,7 +7,7 @@ from collections.abc import Mapping
 
 from unveil.sampling.blocks import Blocks
 from unveil.sampling.evolve import SoftTokens
-from unveil.sampling.mixing import Constant, FollowsConfidence, Linear, Spherical, in_unit
+from unveil.sampling.mixing import Constant, FollowsConfidence, Linear, Share, Spherical, in_unit
 from unveil.sampling.picks import (
     Above,
     Closing,
@@ -28,6 +28,7 @@ from unveil.sampling.scores import Certainty, Chance, Confidence, EndsLast, Gain
 
 PLANS: dict[str, Refresh] = {"none": NoCache(), "prefix": PrefixCache(), "dual": DualCache()}
 MIXES: dict[str, Linear | Spherical] = {"linear": Linear(), "spherical": Spherical()}
+SHOWN = ("consistent", "first")  # commits under which a chosen position shows its own token
 # Which chosen tokens a forward replaces: those of which it is surer, all, none.
 COMMITS: dict[str, Selector] = {
     "best": Select(score=Gain(), pick=Above()),
@@ -177,36 +178,41 @@ def evotoken(
     """
     if steps is not None and threshold is not None:
         raise ValueError("steps and threshold exclude each other: give one")
-    if settle < 0:
-        raise ValueError(f"settle={settle} is negative: it is the number of forwards after a block is full")
-    adaptive = threshold is not None or converged is not None
-    if settle and (adaptive or new_tokens % (block or new_tokens)):
-        raise ValueError(
-            "settle needs to know when a block is full: give steps, not threshold or converged, and blocks of one size"
-        )
     if cache == "dual" and lookahead:
         raise ValueError("cache=dual keeps what comes after the block, lookahead reads it anew: leave one of them out")
-    shows = commit in ("consistent", "first")
-    if shows and temperature and mix == "spherical":
+    if mix == "spherical" and commit in SHOWN and temperature:
         raise ValueError(f"mix=spherical with commit={commit} knows no drawn token: leave temperature at 0")
-    in_unit(mask_share=mask_share, least_share=mask_share if least_share is None else least_share)
+    _check_settle(settle, threshold is not None or converged is not None or bool(new_tokens % (block or new_tokens)))
     each = _steps(new_tokens, steps, block)
     pick: Pick = Quota(steps=each) if threshold is None else Threshold(bar=threshold)
-    share = Constant(share=mask_share) if least_share is None else FollowsConfidence(least=least_share, most=mask_share)
+    ahead = cache != "dual" if lookahead is None else lookahead
+    share, mixed = _share(mask_share, least_share), MIXES[among("mix", mix, MIXES)]
     return Sampler(
         blocks=Blocks(size=block, min_steps=each + settle if settle else 0),
         refresh=PLANS[among("cache", cache, PLANS)],
         propose=Propose(temperature=temperature),
         unmask=Select(pick=pick if converged is None else Finishing(pick=pick, bar=converged)),
         revise=COMMITS[among("commit", commit, COMMITS)],
-        evolve=SoftTokens(
-            k=k,
-            share=share,
-            mix=MIXES[among("mix", mix, MIXES)],
-            consistent=shows,
-            lookahead=cache != "dual" if lookahead is None else lookahead,
-        ),
+        evolve=SoftTokens(k=k, share=share, mix=mixed, consistent=commit in SHOWN, lookahead=ahead),
     )
+
+
+def _check_settle(settle: int, unknown: bool) -> None:
+    """`unknown`: nobody knows beforehand when a block is full."""
+    if settle < 0:
+        raise ValueError(f"settle={settle} is negative: it is the number of forwards after a block is full")
+    if settle and unknown:
+        raise ValueError(
+            "settle needs to know when a block is full: give steps, not threshold or converged, and blocks of one size"
+        )
+
+
+def _share(most: float, least: float | None) -> Share:
+    if least is None:
+        in_unit(mask_share=most)
+        return Constant(share=most)
+    in_unit(mask_share=most, least_share=least)
+    return FollowsConfidence(least=least, most=most)
 
 
 RECIPES = {recipe.__name__: recipe for recipe in (llada, dream, fast_dllm, eb_sampler, remdm, evotoken)}
