@@ -149,8 +149,8 @@ class Canvas:
             stage=stage,
             confidence=torch.zeros(B, L, device=device),
             written=torch.full((B, L), -1, dtype=torch.int32, device=device),
-            soft_ids=tokens[..., None].repeat(1, 1, num_soft),
-            soft_weights=torch.zeros(B, L, num_soft, device=device),
+            soft_ids=tokens.new_zeros(B, L, 0),
+            soft_weights=torch.zeros(B, L, 0, device=device),
             start=start.long(),
             end=end.long(),
             block=zero,
@@ -160,7 +160,7 @@ class Canvas:
             done=zero.bool(),
             mask_id=mask_id,
             end_ids=tuple(end_ids),
-        )
+        ).soften(num_soft)
 
     @property
     def column(self) -> Int64[Tensor, " L"]:

@@ -1,5 +1,6 @@
 """unveil train: a recipe by name, or fine-tuning of a model on data."""
 
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any
@@ -62,24 +63,15 @@ Adapters = Annotated[
         show_default=False,
     ),
 ]
-Preset = Annotated[
-    str | None,
-    typer.Option(
-        "--preset",
-        metavar="NAME",
-        help=f"The paper's settings for a model: {', '.join(PRESET_NAMES)}. --lora and --set change them.",
-        show_default=False,
-    ),
-]
-TrajectoryPreset = Annotated[
-    str | None,
-    typer.Option(
-        "--preset",
-        metavar="NAME",
-        help=f"The paper's settings for a model: {', '.join(TRAJECTORY_PRESETS)}. --lora and --set change them.",
-        show_default=False,
-    ),
-]
+
+
+def _preset(names: Sequence[str]) -> Any:
+    told = f"The paper's settings for a model: {', '.join(names)}. --lora and --set change them."
+    return typer.Option("--preset", metavar="NAME", help=told, show_default=False)
+
+
+Preset = Annotated[str | None, _preset(PRESET_NAMES)]
+TrajectoryPreset = Annotated[str | None, _preset(TRAJECTORY_PRESETS)]
 
 
 class Recipes(TyperGroup):
@@ -125,13 +117,10 @@ def sft(
 
     Example: unveil train sft --model GSAI-ML/LLaDA-8B-Base --data pairs.jsonl --lora r=64,alpha=128 --set canvas=256
     """
-    from unveil.training.lora import LoRA
     from unveil.training.sft import SFT
 
-    recipe = SFT(base=model, data=data)
-    if lora is not None:
-        recipe = with_settings(replace(recipe, lora=LoRA.parse(lora)), [f"lr={LORA_RATE}"])
-    train(with_settings(recipe, settings or []), out, resume=resume, threads=threads)
+    recipe = with_settings(SFT(base=model, data=data), [f"lr={LORA_RATE}"] if lora is not None else [])
+    train(_changed(recipe, lora, settings), out, resume=resume, threads=threads)
 
 
 @app.command("mask-agnostic", cls=RecipeCommand)
@@ -151,13 +140,10 @@ def mask_agnostic(
 
     Example: unveil train mask-agnostic --model GSAI-ML/LLaDA-8B-Base --data pairs.jsonl --preset llada-8b-base
     """
-    from unveil.training.lora import LoRA
     from unveil.training.mask_agnostic import PRESETS, MaskAgnosticTuning
 
     recipe = with_preset(MaskAgnosticTuning(base=model, data=data), preset, PRESETS)
-    if lora is not None:
-        recipe = replace(recipe, lora=LoRA.parse(lora))
-    train(with_settings(recipe, settings or []), out, resume=resume, threads=threads)
+    train(_changed(recipe, lora, settings), out, resume=resume, threads=threads)
 
 
 @app.command("trajectory", cls=RecipeCommand)
@@ -177,16 +163,22 @@ def trajectory(
 
     Example: unveil train trajectory --model lab-puzzles --data pairs.jsonl --set canvas=64 --set lr=3e-4
     """
-    from unveil.training.lora import LoRA
     from unveil.training.trajectory import PRESETS, TrajectoryTuning
 
     recipe = with_preset(TrajectoryTuning(base=model, data=data), preset, PRESETS)
-    if lora is not None:
-        recipe = replace(recipe, lora=LoRA.parse(lora))
-    train(with_settings(recipe, settings or []), out, resume=resume, threads=threads)
+    train(_changed(recipe, lora, settings), out, resume=resume, threads=threads)
 
 
 app.command("policy", cls=RecipeCommand)(policy)
+
+
+def _changed(recipe: Any, lora: str | None, settings: Sequence[str] | None) -> Any:
+    """A fine-tuning with what --lora and --set say."""
+    from unveil.training.lora import LoRA
+
+    if lora is not None:
+        recipe = replace(recipe, lora=LoRA.parse(lora))
+    return with_settings(recipe, settings or [])
 
 
 def _named(name: str, about: str) -> None:

@@ -36,13 +36,6 @@ def in_unit(**values: float) -> None:
             raise ValueError(f"{name}={value} is outside [0, 1]: it is the weight of [MASK]")
 
 
-def in_range(least: float, most: float) -> None:
-    """ValueError for shares of [MASK] that are no range."""
-    in_unit(least=least, most=most)
-    if least > most:
-        raise ValueError(f"least={least} is above most={most}: give a range within [0, 1]")
-
-
 @dataclass(frozen=True, kw_only=True)
 class Constant:
     """The same everywhere (EvoToken's alpha)."""
@@ -58,14 +51,21 @@ class Constant:
 
 
 @dataclass(frozen=True, kw_only=True)
-class FollowsConfidence:
-    """`most` where the proposed token has no probability, `least` where it has all, in a straight line between."""
+class Between:
+    """A share within a range."""
 
-    least: float = 0.3
+    least: float = 0.5
     most: float = 1.0
 
     def __post_init__(self) -> None:
-        in_range(self.least, self.most)
+        in_unit(least=self.least, most=self.most)
+        if self.least > self.most:
+            raise ValueError(f"least={self.least} is above most={self.most}: give a range within [0, 1]")
+
+
+@dataclass(frozen=True, kw_only=True)
+class FollowsConfidence(Between):
+    """`most` where the proposed token has no probability, `least` where it has all, in a straight line between."""
 
     def __call__(self, proposal: Proposal, canvas: Canvas) -> Float[Tensor, "B L"]:
         """most + (least - most) * p(token)."""
@@ -73,14 +73,8 @@ class FollowsConfidence:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Drawn:
+class Drawn(Between):
     """Drawn evenly for each row and forward, from the row's own noise (EvoToken's training)."""
-
-    least: float = 0.5
-    most: float = 1.0
-
-    def __post_init__(self) -> None:
-        in_range(self.least, self.most)
 
     def __call__(self, proposal: Proposal, canvas: Canvas) -> Float[Tensor, "B 1"]:
         """U(least, most)."""
