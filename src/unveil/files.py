@@ -126,6 +126,17 @@ def append_line(path: StrPath, text: str) -> None:
         raise _explained(error, Path(path), "All complete lines before it are kept.") from error
 
 
+def read_json(path: StrPath) -> dict[str, Any]:
+    """A JSON object from a file; ValueError where it is broken."""
+    try:
+        config = json.loads(Path(path).read_text("utf-8"))
+    except ValueError as error:
+        raise ValueError(f"{os.fspath(path)} is not valid JSON ({error}): download it again") from None
+    if not isinstance(config, dict):
+        raise ValueError(f"{os.fspath(path)} is not a JSON object: download it again")
+    return config
+
+
 def read_jsonl(path: StrPath, *, drop_incomplete: bool = False) -> list[dict[str, Any]]:
     """The objects of a JSON-lines file in UTF-8; item i is line i + 1 of the file.
 

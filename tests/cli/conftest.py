@@ -3,11 +3,11 @@ from pathlib import Path
 
 import pytest
 
+from unveil.checkpoints import locate
+from unveil.checkpoints.llada import LLADA
+from unveil.checkpoints.tokenizer import FileTokenizer
+from unveil.checkpoints.weights import save_checkpoint
 from unveil.files import write_json
-from unveil.models import locate
-from unveil.models.checkpoint import save_checkpoint
-from unveil.models.llada import LLADA
-from unveil.models.tokenizer import FileTokenizer
 from unveil.models.transformer import Architecture, Transformer, initialise
 
 

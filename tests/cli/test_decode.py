@@ -6,7 +6,7 @@ import pytest
 
 import unveil
 from tests.cli.program import PUZZLE, run
-from unveil.models import locate
+from unveil.checkpoints import locate
 from unveil.sampling.evolve import SoftTokens
 from unveil.sampling.picks import Quota
 from unveil.sampling.trajectory import Trajectory
@@ -114,7 +114,7 @@ def test_masks_that_are_left_are_said(model: unveil.Model, monkeypatch: pytest.M
 
 
 def test_answers_are_made_harmless(monkeypatch: pytest.MonkeyPatch) -> None:
-    from unveil.models.tokenizer import FileTokenizer
+    from unveil.checkpoints.tokenizer import FileTokenizer
 
     monkeypatch.setattr(FileTokenizer, "decode", lambda self, ids: "\x1b[2J[red]x[/red] :smile:")
     told = run("decode", "lab-sudoku", PUZZLE)
@@ -123,7 +123,7 @@ def test_answers_are_made_harmless(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_long_answers_are_not_broken(monkeypatch: pytest.MonkeyPatch) -> None:
-    from unveil.models.tokenizer import FileTokenizer
+    from unveil.checkpoints.tokenizer import FileTokenizer
 
     monkeypatch.setattr(FileTokenizer, "decode", lambda self, ids: "word " * 100)
     assert run("decode", "lab-sudoku", PUZZLE).out == "word " * 100 + "\n"

@@ -6,11 +6,11 @@ from pathlib import Path
 import pytest
 
 from tests.cli.program import run, words_of
+from unveil.checkpoints import locate
 from unveil.cli import demo
 from unveil.cli.demo import MODEL, SAMPLERS, items_in
 from unveil.evaluation import evaluate as evaluation
 from unveil.files import read_jsonl
-from unveil.models import locate
 from unveil.models.transformer import Transformer, initialise
 from unveil.training.recipes import LabPuzzles, lab_puzzles
 

@@ -10,6 +10,9 @@ import pytest
 import unveil
 from tests.cli.program import run, words_of
 from tests.diagnostics.small import small
+from unveil.checkpoints.llada import LLADA
+from unveil.checkpoints.tokenizer import FileTokenizer
+from unveil.checkpoints.weights import save_checkpoint
 from unveil.cli import diagnose
 from unveil.diagnostics import run as measuring
 from unveil.diagnostics.elsewhere import Texts
@@ -17,9 +20,6 @@ from unveil.diagnostics.probes import PROBES, QUICK, chosen
 from unveil.diagnostics.report import report_of
 from unveil.files import read_jsonl
 from unveil.models.attention import Causal
-from unveil.models.checkpoint import save_checkpoint
-from unveil.models.llada import LLADA
-from unveil.models.tokenizer import FileTokenizer
 from unveil.models.transformer import Architecture, Transformer, initialise
 from unveil.tasks.few_shot.pools import word_pools
 from unveil.tasks.few_shot.suite import rule_task

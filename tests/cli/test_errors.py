@@ -11,8 +11,8 @@ from safetensors.torch import load_file, save_file
 
 import unveil
 from tests.cli.program import PUZZLE, run, words_of
+from unveil.checkpoints import locate
 from unveil.cli.errors import keeping
-from unveil.models import locate
 
 BAD_WORDS = [
     (["lab-sudoku"], "no prompt: give at least one, - to read standard input, or --infill TEXT"),
@@ -90,7 +90,7 @@ def test_a_broken_checkpoint(
 def test_a_full_disk_leaves_no_half_trace(tmp_path: Path) -> None:
     """A real limit on the size of files, in a program of its own."""
     (tmp_path / "t").write_text("an older file")
-    code = "import resource, signal, sys; from unveil.cli import main; from unveil.models import locate\n"
+    code = "import resource, signal, sys; from unveil.cli import main; from unveil.checkpoints import locate\n"
     code += f"from pathlib import Path; locate.LAB = Path({str(locate.LAB)!r})\n"
     code += "signal.signal(signal.SIGXFSZ, signal.SIG_IGN); resource.setrlimit(resource.RLIMIT_FSIZE, (2000, 2000))\n"
     code += f"sys.argv = ['unveil', 'decode', 'lab-sudoku', {PUZZLE!r}, '--trace', {str(tmp_path / 't')!r}]\nmain()\n"

@@ -5,8 +5,8 @@ from pathlib import Path
 import pytest
 
 from tests.cli.program import run
+from unveil.checkpoints import locate
 from unveil.files import write_json
-from unveil.models import locate
 
 
 @pytest.fixture

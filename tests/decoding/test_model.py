@@ -10,10 +10,10 @@ import torch
 
 from tests.toy import toy
 from unveil.canvas import GIVEN, MASK
+from unveil.checkpoints.llada import LLADA
+from unveil.checkpoints.tokenizer import FileTokenizer
+from unveil.checkpoints.weights import save_checkpoint
 from unveil.decoding.model import Model
-from unveil.models.checkpoint import save_checkpoint
-from unveil.models.llada import LLADA
-from unveil.models.tokenizer import FileTokenizer
 from unveil.sampling import recipes
 
 ALPHABET = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUV"  # 48 characters, then [EOS] 48 and [MASK] 49

@@ -5,9 +5,9 @@ from random import Random
 from typing import Any
 
 from tests.toy import MASK, VOCABULARY, toy
+from unveil.checkpoints.tokenizer import FileTokenizer
 from unveil.decoding.model import Model
 from unveil.diagnostics.cells import Cell, Reading
-from unveil.models.tokenizer import FileTokenizer
 from unveil.tasks.few_shot.shots import Arrangement, Shot, Shots
 
 WORDS = ["ant", "bee", "cat", "dog", "elk", "fox", "gnu", "hen", "owl", "pig"]

@@ -7,9 +7,9 @@ import torch
 
 from tests.toy import toy
 from unveil.canvas import Canvas
+from unveil.checkpoints.tokenizer import FileTokenizer
 from unveil.decoding.model import Model
 from unveil.evaluation.speed import Timed, measure
-from unveil.models.tokenizer import FileTokenizer
 from unveil.sampling import sampler as sampling
 from unveil.sampling.recipes import llada
 

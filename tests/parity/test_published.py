@@ -11,7 +11,7 @@ import torch
 from safetensors.torch import load_file
 
 from unveil.canvas import Canvas
-from unveil.models.checkpoint import load_checkpoint
+from unveil.checkpoints.weights import load_checkpoint
 from unveil.models.denoiser import Denoiser, Want
 from unveil.models.guidance import Guided
 from unveil.models.transformer import Transformer

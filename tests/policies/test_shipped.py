@@ -3,9 +3,9 @@
 import pytest
 
 import unveil
+from unveil.checkpoints.locate import lab_models
 from unveil.evaluation.evaluate import evaluate
-from unveil.models.checkpoint import read_json
-from unveil.models.locate import lab_models
+from unveil.files import read_json
 from unveil.policies.recipe import policy
 from unveil.policies.store import load_policy, shipped_policies
 from unveil.sampling.evolve import HardTokens, SoftTokens

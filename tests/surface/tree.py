@@ -12,10 +12,11 @@ FLOORS = {
     "canvas": 0, "noise": 0, "schedule": 0, "files": 0, "specs": 0,
     "models": 1,
     "sampling": 2,
-    "policies": 3, "decoding": 3, "tasks": 3, "objectives": 3, "__init__": 3,
-    "training": 4, "evaluation": 4, "diagnostics": 4, "serving": 4,
-    "cli": 5,
-    "__main__": 6,
+    "checkpoints": 3,
+    "policies": 4, "decoding": 4, "tasks": 4, "objectives": 4, "__init__": 4,
+    "training": 5, "evaluation": 5, "diagnostics": 5, "serving": 5,
+    "cli": 6,
+    "__main__": 7,
 }
 
 

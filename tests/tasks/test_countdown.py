@@ -13,7 +13,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from unveil.models.tokenizer import FileTokenizer
+from unveil.checkpoints.tokenizer import FileTokenizer
 from unveil.tasks import Countdown, Problem, Sudoku, Task, task
 from unveil.tasks import countdown as module
 from unveil.tasks.splits import fingerprint

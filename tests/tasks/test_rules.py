@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from unveil.models.tokenizer import FileTokenizer
+from unveil.checkpoints.tokenizer import FileTokenizer
 from unveil.tasks import Problem, Rules, Task, task
 from unveil.tasks import rules as module
 from unveil.tasks.splits import SPLITS, Split

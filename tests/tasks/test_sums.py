@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from unveil.models.tokenizer import FileTokenizer
+from unveil.checkpoints.tokenizer import FileTokenizer
 from unveil.tasks import Countdown, Problem, Sums, Task, task
 from unveil.tasks import sums as module
 from unveil.tasks.splits import SPLITS, Split, check_split

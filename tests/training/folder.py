@@ -7,10 +7,10 @@ from typing import Any
 
 import torch
 
+from unveil.checkpoints.llada import LLADA
+from unveil.checkpoints.tokenizer import FileTokenizer
+from unveil.checkpoints.weights import save_checkpoint
 from unveil.files import write_json
-from unveil.models.checkpoint import save_checkpoint
-from unveil.models.llada import LLADA
-from unveil.models.tokenizer import FileTokenizer
 from unveil.models.transformer import Architecture, Transformer, initialise
 
 ALPHABET = "\n =<>:;.,!?|abcdefghijklmnopqrstuvwxyz0123456789"

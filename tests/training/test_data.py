@@ -12,8 +12,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.training.folder import CODEC, CONTEXT, EOS, MASK, TEMPLATE, lines, model_folder
+from unveil.checkpoints.chat import chat_template
 from unveil.files import write_json
-from unveil.models.chat import chat_template
 from unveil.training.data import LineForm, Pair, Rows, hold_out, read_pairs
 
 ids = st.lists(st.integers(0, 40), min_size=1, max_size=6)

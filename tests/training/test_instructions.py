@@ -15,8 +15,8 @@ from hypothesis import strategies as st
 
 from tests.cli.program import run, words_of
 from tests.training.folder import CODEC, EOS, MASK, TEMPLATE, lines, model_folder
+from unveil.checkpoints.tokenizer import FileTokenizer
 from unveil.files import write_json
-from unveil.models.tokenizer import FileTokenizer
 from unveil.training.data import LineForm, Pair, read_pairs
 from unveil.training.instructions import INSTRUCTION, LAYOUTS, Layout, LeftOut, as_it_is, last_box, s1k
 from unveil.training.mask_agnostic import MaskAgnosticTuning

@@ -13,10 +13,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import unveil
+from unveil.checkpoints.locate import locate
+from unveil.checkpoints.weights import load_checkpoint
 from unveil.diagnostics.cells import Cell, Record
 from unveil.diagnostics.run import measure
-from unveil.models.checkpoint import load_checkpoint, read_json
-from unveil.models.locate import locate
+from unveil.files import read_json
 from unveil.objectives.loss import Batch
 from unveil.objectives.masked import MaskedDiffusion
 from unveil.tasks.few_shot.pools import word_pools

@@ -12,12 +12,12 @@ from torch import nn
 
 from tests.toy import blank, toy
 from tests.training.folder import lines, model_folder, words
+from unveil.checkpoints.dream import DREAM
+from unveil.checkpoints.family import Family
+from unveil.checkpoints.llada import LLADA
+from unveil.checkpoints.weights import load_checkpoint
 from unveil.files import read_jsonl
-from unveil.models.checkpoint import load_checkpoint
 from unveil.models.denoiser import Want
-from unveil.models.dream import DREAM
-from unveil.models.family import Family
-from unveil.models.llada import LLADA
 from unveil.models.transformer import Transformer
 from unveil.objectives.loss import Batch
 from unveil.training.lora import TARGETS, LoRA, merged, save_adapter

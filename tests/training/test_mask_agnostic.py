@@ -12,9 +12,9 @@ from safetensors.torch import load_file
 
 import unveil
 from tests.training.folder import CODEC, CONTEXT, EOS, MASK, lines, model_folder, words
+from unveil.checkpoints.weights import load_checkpoint
 from unveil.cli.settings import with_settings
 from unveil.files import read_jsonl
-from unveil.models.checkpoint import load_checkpoint
 from unveil.objectives.loss import Batch
 from unveil.objectives.mask_agnostic import MaskAgnostic
 from unveil.training.lora import LoRA

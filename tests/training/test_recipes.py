@@ -12,9 +12,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import unveil
-from unveil.files import read_jsonl
-from unveil.models.checkpoint import read_json
-from unveil.models.tokenizer import FileTokenizer
+from unveil.checkpoints.tokenizer import FileTokenizer
+from unveil.files import read_json, read_jsonl
 from unveil.tasks import Countdown, Sudoku, Sums
 from unveil.training.recipes import RECIPES, LabPuzzles, LabSudoku, lab_puzzles
 from unveil.training.recipes.lab_puzzles import EOS, LATE, MASK, TOKENIZER, drills, shown_to_a_step

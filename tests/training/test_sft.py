@@ -11,8 +11,8 @@ from safetensors import safe_open
 
 import unveil
 from tests.training.folder import CODEC, EOS, MASK, TEMPLATE, lines, model_folder, words
+from unveil.checkpoints.weights import load_checkpoint
 from unveil.files import read_jsonl, write_json
-from unveil.models.checkpoint import load_checkpoint
 from unveil.objectives.loss import loss
 from unveil.training.settings import Training
 from unveil.training.sft import SFT

@@ -9,9 +9,9 @@ import torch
 
 import unveil
 from tests.training.folder import TEMPLATE, lines, model_folder, words
+from unveil.checkpoints.weights import load_checkpoint
 from unveil.cli.settings import with_settings
 from unveil.files import read_jsonl
-from unveil.models.checkpoint import load_checkpoint
 from unveil.sampling.mixing import Drawn, Spherical
 from unveil.training.settings import Falling
 from unveil.training.trainer import Recipe, run

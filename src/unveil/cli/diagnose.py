@@ -218,8 +218,8 @@ def is_causal(model: "Model") -> bool:
 
 def template_of(name: str, revision: str | None) -> "ChatTemplate":
     """The model's chat template. ValueError if it has none."""
-    from unveil.models.chat import chat_template
-    from unveil.models.locate import locate
+    from unveil.checkpoints.chat import chat_template
+    from unveil.checkpoints.locate import locate
 
     return chat_template(locate(name, revision))
 

@@ -16,7 +16,7 @@ def models() -> None:
 
     Example: unveil models
     """
-    from unveil.models.locate import lab_models
+    from unveil.checkpoints.locate import lab_models
     from unveil.policies.store import shipped_policies
 
     found = lab_models()
@@ -51,13 +51,13 @@ def models_table(found: "dict[str, Path]") -> "Table":
 
 
 def _card(folder: "Path") -> dict[str, Any]:
-    from unveil.models.checkpoint import read_json
+    from unveil.files import read_json
 
     return read_json(folder / "card.json") if (folder / "card.json").is_file() else {}
 
 
 def _layout(folder: "Path") -> str:
-    from unveil.models.checkpoint import read_config
+    from unveil.checkpoints.weights import read_config
 
     return str(read_config(folder).get("model_type", "-"))
 

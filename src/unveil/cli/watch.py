@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from rich.text import Text
 
     from unveil.canvas import Canvas
-    from unveil.models.tokenizer import Codec
+    from unveil.checkpoints.tokenizer import Codec
     from unveil.sampling.sampler import Step
 
 MASK_SIGN, SOFT_SIGN, END_SIGN = "░", "▒", "∎"

@@ -1,1 +1,1 @@
-"""Floor 3: text in, text out; samplers by name."""
+"""Floor 4: text in, text out; samplers by name."""

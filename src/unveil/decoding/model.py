@@ -10,12 +10,13 @@ from typing import NamedTuple
 import torch
 
 from unveil.canvas import Canvas
+from unveil.checkpoints.locate import fingerprint, locate, place
+from unveil.checkpoints.tokenizer import Codec, FileTokenizer
+from unveil.checkpoints.weights import load_checkpoint
 from unveil.decoding.spec import parse_sampler
-from unveil.models.checkpoint import load_checkpoint, read_json
+from unveil.files import read_json
 from unveil.models.denoiser import Denoiser
 from unveil.models.guidance import Guided
-from unveil.models.locate import fingerprint, locate, place
-from unveil.models.tokenizer import Codec, FileTokenizer
 from unveil.models.transformer import Transformer
 from unveil.sampling.queue import steps_queue
 from unveil.sampling.sampler import Sampler, Step

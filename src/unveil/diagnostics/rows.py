@@ -6,7 +6,7 @@ from typing import NamedTuple
 from unveil.decoding.model import Model
 from unveil.tasks.few_shot.shots import Arrangement, FewShot, Piece, Shot, Shots, arrange
 
-ChatTemplate = Callable[[list[dict[str, str]], bool], str]  # see unveil.models.chat.chat_template
+ChatTemplate = Callable[[list[dict[str, str]], bool], str]  # see unveil.checkpoints.chat.chat_template
 Encode = Callable[[str], list[int]]
 Text = tuple[int, str]  # the number of a piece, and its text
 NOWHERE = -1  # the piece of what belongs to none

@@ -16,7 +16,8 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from unveil.canvas import DECODED, SOFT, Canvas
-from unveil.models.checkpoint import load_checkpoint, read_json
+from unveil.checkpoints.weights import load_checkpoint
+from unveil.files import read_json
 from unveil.models.denoiser import Denoiser, Want
 from unveil.models.guidance import Guided
 from unveil.models.transformer import Transformer

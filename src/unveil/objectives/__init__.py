@@ -1,1 +1,1 @@
-"""Floor 3: objectives, (denoiser, batch, seed) -> loss."""
+"""Floor 4: objectives, (denoiser, batch, seed) -> loss."""

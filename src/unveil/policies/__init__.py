@@ -1,1 +1,1 @@
-"""Floor 3: learned unmasking policies, what a step shows -> a logit for every column."""
+"""Floor 4: learned unmasking policies, what a step shows -> a logit for every column."""

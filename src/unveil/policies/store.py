@@ -10,9 +10,9 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor
 
-from unveil.files import write_json
-from unveil.models.checkpoint import read_json, write_tensors
-from unveil.models.locate import LAB
+from unveil.checkpoints.locate import LAB
+from unveil.files import read_json, write_json
+from unveil.models.tensors import write_tensors
 from unveil.policies.confidence import ConfidencePolicy, ConfidenceSettings
 from unveil.specs import nearest
 

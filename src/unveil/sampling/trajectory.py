@@ -11,7 +11,7 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 from unveil.canvas import PAD, Canvas
-from unveil.models.checkpoint import write_tensors
+from unveil.models.tensors import write_tensors
 from unveil.sampling.sampler import Step
 
 CHOICES = ("unmask", "revise", "remask")

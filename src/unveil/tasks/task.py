@@ -14,6 +14,7 @@ class Problem:
     answer: str | None  # one worked solution where it is known; others may be as right
     id: str  # names the item within its file or its seed
     data: Mapping[str, Any] = field(default_factory=dict, hash=False)  # what the judge needs
+    prefix: str = ""  # how the answer begins: given to the model, in the assistant's turn of a chat, and not judged
 
 
 @runtime_checkable

@@ -1,1 +1,1 @@
-"""Floor 4: training, on Accelerate."""
+"""Floor 5: training, on Accelerate."""

@@ -15,8 +15,8 @@ from safetensors import safe_open
 from torch import Tensor
 from torch.distributed.checkpoint.state_dict import StateDictOptions, get_state_dict, set_state_dict
 
-from unveil.files import append_line, read_jsonl, write_json, write_text
-from unveil.models.checkpoint import read_json, write_tensors
+from unveil.files import append_line, read_json, read_jsonl, write_json, write_text
+from unveil.models.tensors import write_tensors
 from unveil.training.session import TRAINED, Session
 
 

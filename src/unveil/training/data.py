@@ -12,9 +12,9 @@ import torch
 from jaxtyping import Int32, Int64
 from torch import Tensor
 
+from unveil.checkpoints.chat import chat_template, has_template
+from unveil.checkpoints.tokenizer import Codec
 from unveil.files import StrPath
-from unveil.models.chat import chat_template, has_template
-from unveil.models.tokenizer import Codec
 from unveil.objectives.loss import Batch
 from unveil.training.instructions import PAIRS, Layout, LeftOut, read_items
 

@@ -8,9 +8,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from unveil.checkpoints.family import Family
 from unveil.files import write_json
-from unveil.models.checkpoint import write_tensors
-from unveil.models.family import Family
+from unveil.models.tensors import write_tensors
 from unveil.models.transformer import Transformer
 
 TARGETS = ("query", "key", "value", "output", "gate", "up", "down")

@@ -14,11 +14,11 @@ from typing import ClassVar, cast
 import torch
 from torch import Tensor, nn
 
+from unveil.checkpoints.locate import locate
+from unveil.checkpoints.weights import read_config
 from unveil.decoding.model import Model
 from unveil.decoding.spec import expand, parse_sampler
 from unveil.files import write_json
-from unveil.models.checkpoint import read_config
-from unveil.models.locate import locate
 from unveil.objectives.policy import (
     Additive,
     Centred,

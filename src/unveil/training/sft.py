@@ -8,8 +8,7 @@ from typing import Any, ClassVar
 
 from torch import nn
 
-from unveil.files import write_json
-from unveil.models.checkpoint import read_json
+from unveil.files import read_json, write_json
 from unveil.objectives.loss import Objective
 from unveil.objectives.masked import MaskedDiffusion
 from unveil.training.data import Pair, Reading, Rows, read_pairs

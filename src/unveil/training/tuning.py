@@ -11,11 +11,11 @@ import torch
 from safetensors import safe_open
 from torch import nn
 
+from unveil.checkpoints.family import Family
+from unveil.checkpoints.locate import locate
+from unveil.checkpoints.tokenizer import FileTokenizer
+from unveil.checkpoints.weights import family_of, load_checkpoint, read_config, save_checkpoint
 from unveil.files import write_bytes, write_json
-from unveil.models.checkpoint import family_of, load_checkpoint, read_config, save_checkpoint
-from unveil.models.family import Family
-from unveil.models.locate import locate
-from unveil.models.tokenizer import FileTokenizer
 from unveil.models.transformer import Architecture, Transformer
 from unveil.objectives.loss import Batch, Objective
 from unveil.specs import nearest

@@ -8,13 +8,13 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils.rnn import pad_sequence
 
+from unveil.checkpoints.llada import LLADA
+from unveil.checkpoints.locate import locate
+from unveil.checkpoints.tokenizer import FileTokenizer
+from unveil.checkpoints.weights import load_checkpoint, save_checkpoint
 from unveil.decoding.model import Model
 from unveil.evaluation.evaluate import evaluate
 from unveil.files import write_json
-from unveil.models.checkpoint import load_checkpoint, save_checkpoint
-from unveil.models.llada import LLADA
-from unveil.models.locate import locate
-from unveil.models.tokenizer import FileTokenizer
 from unveil.models.transformer import Architecture, Transformer, initialise
 from unveil.tasks.task import Task
 

@@ -17,10 +17,10 @@ from typing import ClassVar, NamedTuple, get_args
 import torch
 from torch import Tensor, nn
 
+from unveil.checkpoints.tokenizer import FileTokenizer
 from unveil.diagnostics.cells import Cell
 from unveil.diagnostics.readings import FirstMask
 from unveil.diagnostics.run import measure
-from unveil.models.tokenizer import FileTokenizer
 from unveil.models.transformer import Architecture
 from unveil.objectives.loss import Batch
 from unveil.objectives.masked import MaskedDiffusion

@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from unveil.models.tokenizer import FileTokenizer
+from unveil.checkpoints.tokenizer import FileTokenizer
 from unveil.models.transformer import Architecture
 from unveil.objectives.loss import Batch
 from unveil.objectives.masked import MaskedDiffusion

@@ -1,20 +1,17 @@
 """Published checkpoints: a folder with config.json and safetensors to a transformer and back, without remote code."""
 
-import errno
-import json
-import re
 from pathlib import Path
 from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
 from torch import Tensor
 
-from unveil.files import replacing, write_json
-from unveil.models.dream import DREAM
-from unveil.models.family import Family
-from unveil.models.llada import LLADA
+from unveil.checkpoints.dream import DREAM
+from unveil.checkpoints.family import Family
+from unveil.checkpoints.llada import LLADA
+from unveil.files import read_json, write_json
+from unveil.models.tensors import write_tensors
 from unveil.models.transformer import Transformer
 
 FAMILIES = {family.model_type: family for family in (LLADA, DREAM)}
@@ -65,32 +62,11 @@ def save_checkpoint(model: Transformer, folder: Path, family: Family, *, dtype: 
     write_json(folder / "config.json", config)
 
 
-def write_tensors(path: Path, tensors: dict[str, Tensor], metadata: dict[str, str]) -> None:
-    """Write a safetensors file, wholly or not at all. OSError, as of `replacing`, where the disk refuses."""
-    with replacing(path) as temporary:
-        try:
-            save_file(tensors, temporary, metadata=metadata)
-        except SafetensorError as error:  # it hides the system's error in its text
-            code = re.search(r"os error (\d+)", str(error))
-            raise OSError(int(code.group(1)) if code else errno.EIO, str(error)) from None
-
-
 def read_config(folder: Path) -> dict[str, Any]:
     """The folder's config.json; ValueError where it is missing or broken."""
     if not (folder / "config.json").is_file():
         raise ValueError(f"{folder} has no config.json: give a folder that holds a published checkpoint")
     return read_json(folder / "config.json")
-
-
-def read_json(path: Path) -> dict[str, Any]:
-    """A JSON object from a file; ValueError where it is broken."""
-    try:
-        config = json.loads(path.read_text())
-    except ValueError as error:
-        raise ValueError(f"{path} is not valid JSON ({error}): download it again") from None
-    if not isinstance(config, dict):
-        raise ValueError(f"{path} is not a JSON object: download it again")
-    return config
 
 
 def family_of(folder: Path, config: dict[str, Any]) -> Family:

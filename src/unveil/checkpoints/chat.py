@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from pathlib import Path
 
-from unveil.models.checkpoint import read_json
+from unveil.files import read_json
 
 
 def has_template(folder: Path) -> bool:

@@ -11,12 +11,12 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from tests.toy import MASK, blank, toy
+from unveil.checkpoints.dream import DREAM
+from unveil.checkpoints.family import Family
+from unveil.checkpoints.llada import LLADA
+from unveil.checkpoints.weights import load_checkpoint, save_checkpoint
 from unveil.models.attention import Causal
-from unveil.models.checkpoint import load_checkpoint, save_checkpoint
 from unveil.models.denoiser import Want
-from unveil.models.dream import DREAM
-from unveil.models.family import Family
-from unveil.models.llada import LLADA
 from unveil.models.transformer import Transformer
 
 LOGITS = Want(proposals=False, logits=True)
@@ -269,7 +269,7 @@ def test_a_disk_that_refuses_leaves_the_old_checkpoint(folder: Path, monkeypatch
     def full(*args: object, **more: object) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("unveil.models.checkpoint.save_file", full)
+    monkeypatch.setattr("unveil.models.tensors.save_file", full)
     with pytest.raises(OSError, match="No space left on device.*unchanged"):
         save_checkpoint(toy(seed=1, dtype=torch.float32), folder, LLADA)
     assert torch.equal(logits(load_checkpoint(folder)), truth)

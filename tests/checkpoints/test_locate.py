@@ -6,10 +6,10 @@ import pytest
 import torch
 
 from tests.toy import toy
-from unveil.models import locate as locating
-from unveil.models.checkpoint import save_checkpoint
-from unveil.models.llada import LLADA
-from unveil.models.locate import fingerprint, lab_models, locate, place
+from unveil.checkpoints import locate as locating
+from unveil.checkpoints.llada import LLADA
+from unveil.checkpoints.locate import fingerprint, lab_models, locate, place
+from unveil.checkpoints.weights import save_checkpoint
 
 
 @pytest.fixture

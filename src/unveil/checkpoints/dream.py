@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from unveil.models.family import Family, optional, required
+from unveil.checkpoints.family import Family, optional, required
 from unveil.models.transformer import Architecture
 
 

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from unveil.models.tokenizer import Codec, FileTokenizer
+from unveil.checkpoints.tokenizer import Codec, FileTokenizer
 
 ALPHABET = "\n=01234 "
 TOKENIZER = FileTokenizer.characters(ALPHABET, ["[EOS]", "[MASK]"])
