@@ -162,6 +162,11 @@ def test_canvases_are_given_room_and_keep_their_contents() -> None:
         room.soften(2)
 
 
+def test_later_blocks_soften_unless_a_dual_cache_keeps_them_or_it_is_turned_off() -> None:
+    told = ({}, {"cache": "prefix"}, {"cache": "dual"}, {"lookahead": False}, {"lookahead": False, "cache": "prefix"})
+    assert [recipes.evotoken(8, **one).evolve.lookahead for one in told] == [True, True, False, False, False]  # type: ignore
+
+
 @pytest.mark.parametrize(
     "values, fault",
     [

@@ -235,9 +235,11 @@ def test_a_share_of_the_rows_begins_with_nothing_open(whole: float) -> None:
 def test_without_gradients_nothing_is_kept_for_them() -> None:
     model, objective = toy(gain=0.3).requires_grad_(True), TrajectorySupervision(evolve=FIXED, depth=2)
     example = objective.corrupt(batch(16), MASK, seed=0)
+    said = list[bool]()
+    model.norm.register_forward_hook(lambda _, given, out: said.append(out.requires_grad))
     with torch.no_grad():
-        assert not any(loss.requires_grad for loss in objective.losses(model, example))
-    assert all(loss.requires_grad for loss in objective.losses(model, example))
+        assert not any(loss.requires_grad for loss in objective.losses(model, example)) and not any(said)
+    assert all(loss.requires_grad for loss in objective.losses(model, example)) and sum(said) == 2
 
 
 def test_the_order_may_be_the_models_or_random() -> None:

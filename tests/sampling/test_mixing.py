@@ -58,6 +58,13 @@ def test_parallel_embeddings_have_no_arc_but_a_mix() -> None:
     assert torch.allclose(shown(mixed, torch.tensor([7]), table), 0.25 * table[MASK] + 0.75 * table[7])
 
 
+def test_the_spherical_mix_of_fewer_candidates_than_were_asked_for_is_of_the_best() -> None:
+    table, ids, probs = toy(1).embed.weight, [3, 8, 11, 20], [0.4, 0.3, 0.2, 0.1]
+    share, weights = torch.tensor([[0.4]]).double(), torch.tensor([[[0.6, 0.4]]]).double()
+    fewer, all_four = (Spherical()(share, weights, said(ids[:n], probs[:n], table)) for n in (2, 4))
+    assert torch.equal(fewer, all_four)
+
+
 def test_the_model_gives_the_dot_products_of_what_may_be_shown() -> None:
     model, canvas = toy(), blank()
     out = model(canvas, canvas.inside, canvas.undecided, None, Want(top=3, gram=True, forbid=(MASK,)))
