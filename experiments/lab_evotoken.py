@@ -6,12 +6,13 @@ An arm is a loss and a seed. All learn from the same 48,000 pairs (sums and Sudo
 rate; an update of trajectory supervision is `depth` passes, so the ordinary loss gets `depth` times as many updates. A
 folder holds what `unveil train` writes. Then each model decodes with its own sampler: hard tokens by LLaDA's rule, soft
 tokens by EvoToken's with what does best on 100 validation problems, chosen for each budget; fresh test problems are
-decoded once. Prints markdown and writes `evotoken.json`. What is done is not done again.
+decoded once. Prints markdown and writes `evotoken.json`. What is done is not done again. `--adds`: what adds up, on
+other validation problems: mask-agnostic training, trajectory supervision, soft tokens, a learned policy.
 """
 
 import argparse
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -25,6 +26,7 @@ from unveil.evaluation.statistics import paired_difference
 from unveil.files import read_jsonl, write_json, write_text
 from unveil.tasks import task
 from unveil.tasks.task import Problem
+from unveil.training.mask_agnostic import Constant, MaskAgnosticTuning
 from unveil.training.settings import Falling
 from unveil.training.sft import SFT
 from unveil.training.trainer import run
@@ -48,20 +50,28 @@ ARMS: Mapping[str, str] = (
         "cts-consistent-0": f"{CTS} seed=0 consistent=true",
         "cts-k1-0": f"{CTS} seed=0 k=1",
         "cts-depth-2-0": f"{CTS} seed=0 depth=2 steps={2 * STEPS} warmup=60 validate_every=300",
+        "ma-0": "rows=16 lr=2e-4 precision=bf16 validation=0.003 steps=300 validate_every=100 save_every=50 seed=0 "
+        "context=256 max_masks=128 curriculum=200 micro_steps=1",
+        "ma-cts-0": f"{CTS} seed=0",
     }
 )
 DATA = (("sums:split=train", 36000, 77), ("sudoku:givens=4-10,split=train", 12000, 78))
-TASKS = {"sums": (64, 32), "sudoku:givens=4-6": (19, 19)}  # masks and block
+TASKS = {"sums": (64, 32), "sudoku:givens=4-6": (19, 19), "sums:canvas=128": (128, 32)}  # masks and block
 BUDGETS = {"1/2": 2, "1/4": 4, "1/8": 8, "1": 1}  # forwards per token
 BARS = {f"above {bar}": bar for bar in (0.9, 0.7, 0.5)}
-TEST = {"sums": "sums:split=test"}
+TEST = {"sums": "sums:split=test", "sums:canvas=128": "sums:canvas=128,split=test"}
 CHOOSING = 100  # validation problems
 SHARES = ("0.5", "0.7", "0.9", "0.9,least_share=0.2", "0.9,least_share=0.0")
 FROZEN = (",commit=best", ",commit=first")
 AS_TRAINED = {  # in the sampler's words
     "cts": "", "cts-random": "", "cts-paper": "", "cts-depth-2": "", "cts-spherical": "mix=spherical",
-    "cts-consistent": "commit=consistent", "cts-k1": "k=1",
+    "cts-consistent": "commit=consistent", "cts-k1": "k=1", "ma": "", "ma-cts": "",
 }  # fmt: skip
+ADDED = (  # one block of 64, so that a policy fits
+    "llada:steps=8", "evotoken:steps=8,mask_share=0.9,least_share=0.2", "fast_dllm:threshold=0.9",
+    "evotoken:threshold=0.9,mask_share=0.9,least_share=0.2", "policy:name=lab-puzzles-sums,alpha=8",
+    "policy:name=lab-puzzles-sums,alpha=8,mask_share=0.5",
+)  # fmt: skip
 
 
 def main() -> None:
@@ -72,6 +82,9 @@ def main() -> None:
     parser.add_argument("--only", choices=(*ARMS,), action="append", help="train these alone")
     parser.add_argument("--tables", action="store_true", help="measure what is trained")
     parser.add_argument("--limit", type=int, default=300)
+    parser.add_argument("--task", choices=(*TASKS,), action="append", help="default: all")
+    parser.add_argument("--kind", choices=(*AS_TRAINED,), action="append", help="beside sft; default: all")
+    parser.add_argument("--adds", action="store_true", help="what adds up")
     parser.add_argument("--budget", choices=(*BUDGETS, *BARS), action="append", help="default: all")
     args = parser.parse_args()
     torch.set_num_threads(1)
@@ -79,10 +92,13 @@ def main() -> None:
     data = args.out / "pairs.jsonl"
     if not data.exists():
         write_text(data, "".join(f"{json.dumps(pair)}\n" for pair in pairs()))
-    for arm in args.only or (() if args.tables else ARMS):
+    for arm in args.only or (() if args.tables or args.adds else ARMS):
         trained(args.model, data, arm, args.out / arm)
     if args.tables:
-        tables(args.model, args.out, args.limit, args.budget or (*BUDGETS, *BARS))
+        kinds = (CONTROL, *(args.kind or AS_TRAINED))
+        tables(args.model, args.out, args.limit, args.task or TASKS, args.budget or (*BUDGETS, *BARS), kinds)
+    if args.adds:
+        adds(args.model, args.out, args.limit)
 
 
 def pairs() -> list[dict[str, str]]:
@@ -93,17 +109,25 @@ def pairs() -> list[dict[str, str]]:
 
 def trained(base: str, data: Path, arm: str, folder: Path) -> Path:
     """Fine-tune an arm, or go on; the folder of its best weights."""
-    kind: SFT = SFT(base=base, data=str(data), training=Falling(steps=1))
-    if arm.startswith("cts"):
+    kind: SFT | MaskAgnosticTuning = SFT(base=base, data=str(data), training=Falling(steps=1))
+    if arm.startswith("ma-cts"):
+        kind = TrajectoryTuning(base=str(folder.with_name("ma-0") / "model"), data=str(data), depth=DEPTH)
+    elif arm.startswith("ma"):
+        kind = MaskAgnosticTuning(base=base, data=str(data), training=Constant(steps=1, warmup=0, weight_decay=0.0))
+    elif arm.startswith("cts"):
         kind = TrajectoryTuning(base=base, data=str(data), depth=DEPTH)
     recipe = with_settings(kind, ARMS[arm].split())
     return run(recipe, out=folder, resume=(folder / "metrics.jsonl").exists())
 
 
-def tables(base: str, out: Path, limit: int, budgets: Sequence[str]) -> None:
+def tables(
+    base: str, out: Path, limit: int, tasks: Iterable[str], budgets: Sequence[str], kinds: Sequence[str]
+) -> None:
     """Each task and budget: accuracy and forwards of every way to decode, and what it gains over the ordinary loss."""
-    found, rows = [arm for arm in ARMS if (out / arm / "model" / "card.json").exists()], list[dict[str, object]]()
-    for name, (masks, block) in TASKS.items():
+    found = [arm for arm in ARMS if arm.rsplit("-", 1)[0] in kinds and (out / arm / "model" / "card.json").exists()]
+    rows = list[dict[str, object]]()
+    for name in tasks:
+        masks, block = TASKS[name]
         for budget in budgets:
             setting, hard = rules(budget, masks, block)
             measured = {"frozen, hard": [(base, hard)]}
@@ -157,6 +181,17 @@ def lines(
         yield {"way": way, "seeds": len(each), "accuracy": right, "forwards": forwards, "tokens_per_second": rate} | {
             "gain": gain._asdict(), "samplers": specs, "n": limit
         }  # fmt: skip
+
+
+def adds(base: str, out: Path, limit: int) -> None:
+    """Seed 0 of each training under each way to decode; pairs of either are compared with neither."""
+    problems = task("sums").generate(limit, 42)
+    models = {"frozen": base} | {arm: str(out / arm / "model") for arm in (f"{CONTROL}-0", "ma-0", "cts-0", "ma-cts-0")}
+    print(f"| sums, n = {limit} | {' | '.join(models)} |\n|---|{'---|' * len(models)}")
+    for spec in ADDED:
+        found = [evaluate(loaded(model), task("sums"), problems, spec, batch=64) for model in models.values()]
+        shown = (f"{100 * one.accuracy:.1f} %, {one.nfe_mean:.1f}" for one in found)
+        print(f"| `{spec}` | {' | '.join(shown)} |", flush=True)
 
 
 def answers(model: str, spec: str, name: str, out: Path, limit: int, test: bool) -> list[tuple[float, int, float]]:
