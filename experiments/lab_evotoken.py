@@ -36,23 +36,31 @@ CONTROL = "sft"
 DEPTH, STEPS, SEEDS = 4, 900, 3
 SHARED = "canvas=64 rows=16 lr=3e-4 weight_decay=0.01 precision=bf16 validation=0.003"
 CTS = f"{SHARED} steps={STEPS} warmup=30 validate_every=150 save_every=50 sizes=32,64 opens=1,2,4,8 whole=0.25"
+
+
+def told(settings: str, changes: str = "") -> str:
+    """Settings, where a later one replaces an earlier one of its name."""
+    found = dict(item.split("=", 1) for item in f"{settings} {changes}".split())
+    return " ".join(f"{name}={value}" for name, value in found.items())
+
+
 ARMS: Mapping[str, str] = (
-    {f"cts-{seed}": f"{CTS} seed={seed}" for seed in range(SEEDS)}
+    {f"cts-{seed}": told(CTS, f"seed={seed}") for seed in range(SEEDS)}
     | {
         f"{CONTROL}-{seed}": f"{SHARED} steps={DEPTH * STEPS} warmup={DEPTH * 30} seed={seed} save_every=200 "
         f"validate_every={DEPTH * 150}"
         for seed in range(SEEDS)
     }
     | {
-        "cts-random-0": f"{CTS} seed=0 order=random",
-        "cts-paper-0": f"{CTS} seed=0 order=random aligned=false sizes=64",
-        "cts-spherical-0": f"{CTS} seed=0 mix=spherical",
-        "cts-consistent-0": f"{CTS} seed=0 consistent=true",
-        "cts-k1-0": f"{CTS} seed=0 k=1",
-        "cts-depth-2-0": f"{CTS} seed=0 depth=2 steps={2 * STEPS} warmup=60 validate_every=300",
+        "cts-random-0": told(CTS, "seed=0 order=random"),
+        "cts-paper-0": told(CTS, "seed=0 order=random aligned=false sizes=64"),
+        "cts-spherical-0": told(CTS, "seed=0 mix=spherical"),
+        "cts-consistent-0": told(CTS, "seed=0 consistent=true"),
+        "cts-k1-0": told(CTS, "seed=0 k=1"),
+        "cts-depth-2-0": told(CTS, f"seed=0 depth=2 steps={2 * STEPS} warmup=60 validate_every=300"),
         "ma-0": "rows=16 lr=2e-4 precision=bf16 validation=0.003 steps=300 validate_every=100 save_every=50 seed=0 "
         "context=256 max_masks=128 curriculum=200 micro_steps=1",
-        "ma-cts-0": f"{CTS} seed=0",
+        "ma-cts-0": told(CTS, "seed=0"),
     }
 )
 DATA = (("sums:split=train", 36000, 77), ("sudoku:givens=4-10,split=train", 12000, 78))
