@@ -8,7 +8,7 @@ import torch
 from tests.toy import toy
 from unveil.checkpoints import locate as locating
 from unveil.checkpoints.llada import LLADA
-from unveil.checkpoints.locate import fingerprint, lab_models, locate, place
+from unveil.checkpoints.locate import commit_of, fingerprint, lab_models, locate, place
 from unveil.checkpoints.weights import save_checkpoint
 
 
@@ -20,15 +20,18 @@ def lab(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         (tmp_path / "lab" / name / "config.json").write_text("{}")
     (tmp_path / "lab" / "__pycache__").mkdir()
     monkeypatch.setattr(locating, "LAB", tmp_path / "lab")
-    monkeypatch.setattr(locating, "_download", lambda name, revision: Path("hub") / name / str(revision))
+    monkeypatch.setattr(
+        locating, "_download", lambda name, revision, files: Path("hub") / name / str(revision) / str("*.py" in files)
+    )
     return tmp_path / "lab"
 
 
 def test_a_name_is_a_shipped_model_a_folder_or_a_repository(lab: Path) -> None:
     assert list(lab_models()) == ["lab-one", "lab-two"]
     assert locate("lab-one") == lab / "lab-one" and locate(str(lab)) == lab
-    assert locate("owner/model") == Path("hub/owner/model/None")
-    assert locate("owner/model", "v1") == Path("hub/owner/model/v1")
+    assert locate("owner/model") == Path("hub/owner/model/None/False")
+    assert locate("owner/model", "v1") == Path("hub/owner/model/v1/False")
+    assert locate("owner/model", code=True) == Path("hub/owner/model/None/True")
 
 
 @pytest.mark.parametrize(
@@ -69,3 +72,9 @@ def test_wrong_places_are_explained(monkeypatch: pytest.MonkeyPatch) -> None:
         with pytest.raises(ValueError) as caught:
             place(device, dtype)
         assert str(caught.value) == message
+
+
+def test_the_commit_of_a_hub_repository_is_its_folder_in_the_cache() -> None:
+    commit = "0123456789abcdef0123456789abcdef01234567"
+    assert commit_of(Path("hub/models--owner--name/snapshots") / commit) == commit
+    assert commit_of(Path("runs/model")) is None

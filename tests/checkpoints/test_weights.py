@@ -14,7 +14,7 @@ from tests.toy import MASK, blank, toy
 from unveil.checkpoints.dream import DREAM
 from unveil.checkpoints.family import Family
 from unveil.checkpoints.llada import LLADA
-from unveil.checkpoints.weights import load_checkpoint, save_checkpoint
+from unveil.checkpoints.weights import FAMILIES, load_checkpoint, save_checkpoint
 from unveil.models.attention import Causal
 from unveil.models.denoiser import Want
 from unveil.models.transformer import Transformer
@@ -23,7 +23,10 @@ LOGITS = Want(proposals=False, logits=True)
 MODELS: dict[str, tuple[Family, dict[str, Any]]] = {
     "llada": (LLADA, {}),
     "llada grouped": (LLADA, {"kv_heads": 1, "end_ids": (3,)}),
-    "llada biased": (LLADA, {"qkv_bias": True, "other_bias": True, "head_bias": True, "end_ids": (3, 4)}),
+    "llada biased": (
+        LLADA,
+        {"qkv_bias": True, "output_bias": True, "feed_bias": True, "head_bias": True, "end_ids": (3, 4)},
+    ),
     "llada half biased": (LLADA, {"qkv_bias": True}),
     "llada tied": (LLADA, {"tied": True}),
     "dream": (DREAM, {"shift": 1, "qkv_bias": True, "end_ids": (3, 4, 5)}),
@@ -130,6 +133,18 @@ def test_a_sharded_checkpoint(folder: Path) -> None:
     )
 
 
+def test_a_shard_without_a_tensor_of_the_index_is_named(folder: Path) -> None:
+    save_checkpoint(load_checkpoint(folder), folder / "shards", LLADA, shard="9KB")
+    first, *rest = sorted((folder / "shards").glob("*.safetensors"))
+    assert len(rest) > 2 and torch.equal(logits(load_checkpoint(folder / "shards")), logits(load_checkpoint(folder)))
+    weights = load_file(rest[0])
+    gone, *kept = sorted(weights)
+    save_file({name: weights[name] for name in kept}, rest[0])
+    assert refusal(folder / "shards") == f"FOLDER: the tensors do not fit config.json: missing {gone}"
+    save_file(weights | {"extra.weight": torch.zeros(1)}, rest[0])
+    assert refusal(folder / "shards") == "FOLDER: the tensors do not fit config.json: surplus extra.weight"
+
+
 def test_a_tied_checkpoint_may_hold_the_head_too(tmp_path: Path) -> None:
     model = toy(tied=True)
     save_checkpoint(model, tmp_path, LLADA)
@@ -158,8 +173,8 @@ def refusal(folder: Path) -> str:
 
 EMBED = "model.transformer.wte.weight"
 CONFIGS: list[tuple[dict[str, Any], str]] = [
-    ({"model_type": "gpt2"}, "FOLDER: model_type 'gpt2' is unknown, known are llada, Dream"),
-    ({"model_type": None}, "FOLDER: model_type None is unknown, known are llada, Dream"),
+    ({"model_type": "gpt2"}, f"FOLDER: model_type 'gpt2' is unknown, known are {', '.join(FAMILIES)}"),
+    ({"model_type": None}, f"FOLDER: model_type None is unknown, known are {', '.join(FAMILIES)}"),
     ({"alibi": True}, "config.json: alibi=True is not supported for llada, only False"),
     ({"activation_type": "gelu"}, "config.json: activation_type='gelu' is not supported for llada, only 'silu'"),
     ({"d_model": None}, "config.json lacks 'd_model': the checkpoint's layout cannot be known without it"),
@@ -251,7 +266,7 @@ def test_an_index_without_a_map_is_refused(folder: Path) -> None:
         (LLADA, {"shift": 1}, "llada's layout cannot hold shift=1"),
         (LLADA, {"rule": Causal()}, "llada's layout cannot hold rule=Causal()"),
         (DREAM, {}, "Dream's layout cannot hold qkv_bias=False, shift=0"),
-        (DREAM, {"shift": 1, "qkv_bias": True, "other_bias": True}, "Dream's layout cannot hold other_bias=True"),
+        (DREAM, {"shift": 1, "qkv_bias": True, "feed_bias": True}, "Dream's layout cannot hold feed_bias=True"),
     ],
 )
 def test_a_model_that_a_layout_cannot_hold_is_not_saved(

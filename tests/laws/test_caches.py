@@ -8,11 +8,12 @@ import torch
 
 from tests.laws.parts import PLANS, SIZE, assert_same_row, model, samplers, seeded, soft
 from tests.toy import PROMPTS, blank, columns_computed, toy
-from unveil.models.attention import BlockCausal
+from unveil.models.attention import BlockCausal, Causal
 from unveil.sampling.blocks import Blocks
 from unveil.sampling.evolve import SoftTokens
 from unveil.sampling.mixing import Spherical
 from unveil.sampling.picks import Above, Quota, Threshold
+from unveil.sampling.recipes import left_to_right
 from unveil.sampling.refresh import BlockCache, DelayedCache, DualCache, NearCache, NoCache, PrefixCache, Refresh
 from unveil.sampling.sampler import Sampler, Select
 from unveil.sampling.scores import Gain
@@ -53,6 +54,24 @@ def test_the_block_cache_is_exact_for_block_causal_models(k: int) -> None:
             assert steps[-1].after.nfe[row] == num
         for a, b in zip(steps, truth, strict=True):
             assert torch.allclose(a.proposal.confidence, b.proposal.confidence, rtol=0, atol=1e-12)
+
+
+@pytest.mark.parametrize("temperature", [0.0, 1.0])
+def test_left_to_right_with_a_cache_is_exact_for_causal_models(temperature: float) -> None:
+    """Two columns a forward: the token that the last one wrote, which answers, and the mask that it answers for."""
+    denoiser = toy(rule=Causal(), shift=1, kv_heads=1)
+    counts = columns_computed(denoiser)
+    canvas, _ = seeded(PROMPTS, NEW)
+    truth = list(left_to_right(11, temperature=temperature).stream(denoiser, canvas))
+    counts.clear()
+    steps = list(left_to_right(11, temperature=temperature, cache="block").stream(denoiser, canvas))
+    for a, b in zip(steps, truth, strict=True):
+        assert torch.equal(a.after.tokens, b.after.tokens)
+        assert torch.allclose(a.proposal.confidence, b.proposal.confidence, rtol=0, atol=1e-12)
+        assert torch.equal(a.unmask.chosen.sum(1) == 1, ~a.before.done)
+        assert not (a.unmask.chosen[:, 1:] & a.before.undecided[:, :-1]).any()  # the leftmost
+    assert steps[-1].after.nfe.tolist() == NEW
+    assert counts == [sum(map(len, PROMPTS)) + 3] + [2 * sum(new > step for new in NEW) for step in range(1, 11)]
 
 
 def test_a_stale_cache_does_change_predictions() -> None:

@@ -1,5 +1,6 @@
 """The transformer against one written plainly, row by row, without flat columns, caches or fused attention."""
 
+import math
 from dataclasses import replace
 from typing import Any
 
@@ -12,6 +13,7 @@ from unveil.canvas import MASK as MASKED
 from unveil.canvas import SOFT, SOFT_MASK, Canvas
 from unveil.models.attention import BlockCausal, Causal
 from unveil.models.denoiser import Cache, Denoiser, Want
+from unveil.models.rope import Llama3
 from unveil.models.transformer import Architecture, Transformer, initialise, rotate, rotation
 
 LOGITS = Want(proposals=False, logits=True)
@@ -19,10 +21,12 @@ KINDS: dict[str, dict[str, Any]] = {
     "llada": {},
     "dream": {"shift": 1, "kv_heads": 2, "qkv_bias": True},
     "grouped": {"kv_heads": 1},
-    "biased": {"qkv_bias": True, "other_bias": True, "head_bias": True},
+    "biased": {"qkv_bias": True, "output_bias": True, "feed_bias": True, "head_bias": True},
     "tied": {"tied": True},
     "causal": {"rule": Causal(), "shift": 1},
     "block-causal": {"rule": BlockCausal(size=4)},
+    "normed heads": {"qk_norm": True, "kv_heads": 2},
+    "stretched": {"rope_scaling": Llama3(factor=8.0, low=1.0, high=4.0, original=64)},
 }
 
 
@@ -34,10 +38,22 @@ def norm(x: Tensor, weight: Tensor, eps: float) -> Tensor:
     return x / (x.pow(2).mean(-1, keepdim=True) + eps).sqrt() * weight
 
 
-def turned(x: Tensor, base: float) -> Tensor:
-    """(L, d): the pair (i, i + d/2) of column c is the complex number turned by c / base^(2i/d)."""
+def wavelength(a: Architecture, i: int) -> float:
+    """Columns in which the pair i turns once; Llama 3.1's three cases, as published."""
+    found, s = 2 * math.pi * a.rope_base ** (2 * i / a.head_width), a.rope_scaling
+    if not isinstance(s, Llama3) or found < s.original / s.high:
+        return found
+    if found > s.original / s.low:
+        return found * s.factor
+    smooth = (s.original / found - s.low) / (s.high - s.low)
+    return 1 / ((1 - smooth) / (found * s.factor) + smooth / found)
+
+
+def turned(x: Tensor, a: Architecture) -> Tensor:
+    """(L, d): the pair (i, i + d/2) of column c is the complex number turned by 2 pi c / wavelength."""
     half = x.shape[1] // 2
-    angle = torch.arange(len(x))[:, None] / base ** (torch.arange(half, dtype=x.dtype) * 2 / x.shape[1])
+    waves = torch.tensor([wavelength(a, i) for i in range(half)], dtype=x.dtype)
+    angle = torch.arange(len(x))[:, None] * (2 * math.pi / waves)
     z = torch.complex(x[:, :half], x[:, half:]) * torch.polar(torch.ones_like(angle), angle)
     return torch.cat([z.real, z.imag], 1)
 
@@ -61,7 +77,11 @@ def plain_forward(model: Transformer, embedded: Tensor, start: int) -> Tensor:
         heads = []
         for h in range(a.heads):
             g = h * a.kv_heads // a.heads
-            scores = turned(q[h], a.rope_base) @ turned(k[g], a.rope_base).T / a.head_width**0.5
+            pair = q[h], k[g]
+            if a.qk_norm:
+                sides = zip(pair, ("query", "key"), strict=True)
+                pair = tuple(norm(x, w[f"layers.{i}.{side}_norm.weight"], a.norm_eps) for x, side in sides)
+            scores = turned(pair[0], a) @ turned(pair[1], a).T / a.head_width**0.5
             heads.append(scores.masked_fill(~seen, float("-inf")).softmax(-1) @ v[g])
         x = x + linear(torch.cat(heads, 1), f"layers.{i}.output")
         n = norm(x, w[f"layers.{i}.feed_norm.weight"], a.norm_eps)
@@ -230,6 +250,23 @@ def test_impossible_sizes_are_refused(change: dict[str, Any], message: str) -> N
     with pytest.raises(ValueError) as caught:
         Architecture(**SIZES | change)
     assert str(caught.value) == message
+
+
+def test_only_a_causal_model_may_do_without_a_mask_token() -> None:
+    """Its id is one past the end; such columns are shown as some token, which nothing that is read sees."""
+    model = toy(rule=Causal(), shift=1)
+    without = Transformer(replace(model.architecture, mask_id=VOCABULARY)).double()
+    without.load_state_dict(model.state_dict())
+    with pytest.raises(ValueError, match="mask_id=50 is outside the vocabulary 0..49"):
+        replace(model.architecture, mask_id=VOCABULARY, rule=BlockCausal(size=4))
+    canvas = Canvas.blank(PROMPTS, NEW, mask_id=VOCABULARY, num_soft=2)
+    canvas = replace(canvas, stage=torch.where(canvas.undecided, SOFT_MASK, canvas.stage).to(torch.int8))
+    first = canvas.column == canvas.start[:, None]
+    want = Want(forbid=(VOCABULARY,), logits=True, top=3, gram=True)
+    out = without(canvas, canvas.inside, first, None, want)
+    hard = blank()
+    truth = model(hard, hard.inside, first, None, LOGITS).logits
+    assert torch.allclose(out.logits, truth, rtol=0, atol=1e-12) and torch.equal(out.tokens, truth.argmax(-1))
 
 
 def test_a_canvas_beyond_the_context_is_refused() -> None:

@@ -12,18 +12,18 @@ from unveil.sampling import recipes
 from unveil.sampling.blocks import Blocks
 from unveil.sampling.picks import EntropyBound, Factor, Quota, Scheduled, Threshold, Within
 from unveil.sampling.propose import Propose
-from unveil.sampling.refresh import DualCache, NoCache, PrefixCache
+from unveil.sampling.refresh import BlockCache, DualCache, NoCache, PrefixCache
 from unveil.sampling.sampler import Sampler, Select
 from unveil.sampling.scores import Certainty, Chance, Confidence, EndsLast, Margin, Noisy
 
 
 def test_every_recipe_decodes_with_its_defaults_one_token_a_forward() -> None:
     canvas = blank(PROMPTS, 8, seed=[1, 2, 3])
-    assert list(recipes.RECIPES) == ["llada", "dream", "fast_dllm", "eb_sampler", "remdm", "evotoken"]
+    assert list(recipes.RECIPES) == ["llada", "dream", "fast_dllm", "eb_sampler", "remdm", "evotoken", "left_to_right"]
     for name, recipe in recipes.RECIPES.items():
         out = recipe(8).decode(toy(gain=0.1), canvas)
         assert out.done.all() and not out.undecided.any(), name
-        if name in ("llada", "dream", "remdm", "evotoken"):
+        if name in ("llada", "dream", "remdm", "evotoken", "left_to_right"):
             assert out.nfe.tolist() == [8, 8, 8], name
 
 
@@ -48,6 +48,13 @@ def test_what_recipes_are_made_of() -> None:
     assert bounded == Select(pick=Within(pick=Threshold(bar=0.5), steps=2))
     plans = [recipes.fast_dllm(8, cache=cache).refresh for cache in ("none", "prefix", "dual")]
     assert plans == [NoCache(), PrefixCache(), DualCache()]
+    left = recipes.left_to_right(8, temperature=0.5, top_p=0.9, top_k=7, cache="block")
+    assert left == Sampler(
+        blocks=Blocks(size=1),
+        refresh=BlockCache(size=1),
+        propose=Propose(temperature=0.5, top_p=0.9, top_k=7),
+        unmask=Select(pick=Quota(steps=1)),
+    )
     assert recipes.eb_sampler(8, gamma=0.5, block=4).unmask == Select(score=Certainty(), pick=EntropyBound(gamma=0.5))
 
 
@@ -87,6 +94,7 @@ ERRORS: list[tuple[Callable[[], object], str]] = [
         "alg='origin' is unknown: choose one of maskgit_plus, topk_margin, entropy",
     ),
     (lambda: recipes.fast_dllm(8, cache="full"), "cache='full' is unknown: choose one of none, prefix, dual"),
+    (lambda: recipes.left_to_right(8, cache="dual"), "cache='dual' is unknown: choose one of none, block"),
     (
         lambda: recipes.fast_dllm(8, threshold=0.9, steps=8),
         "threshold and steps exclude each other: give one of threshold, factor, steps",

@@ -1,14 +1,15 @@
-"""Dream's layout (model_type Dream): Qwen2 with bias in q, k, v, grouped heads, and logits shifted by one column."""
+"""Dream's layout (model_type Dream; also Dream-Coder and DiffuCoder): Qwen2, bidirectional, shifted by one column."""
 
 from typing import Any
 
-from unveil.checkpoints.family import Family, optional, required
+from unveil.checkpoints.family import Family, ends, optional, required
+from unveil.checkpoints.llama import INNER, LAYER, OUTER, rope_of
 from unveil.models.transformer import Architecture
 
 
 def _read(config: dict[str, Any]) -> Architecture:
     width, heads = required(config, "hidden_size"), required(config, "num_attention_heads")
-    eos, rope = config.get("eos_token_id"), config.get("rope_parameters") or {}
+    base, scaling = rope_of(config)
     return Architecture(
         vocabulary=required(config, "vocab_size"),
         width=width,
@@ -18,10 +19,11 @@ def _read(config: dict[str, Any]) -> Architecture:
         head_width=config.get("head_dim") or width // heads,
         feed_width=required(config, "intermediate_size"),
         mask_id=optional(config, "mask_token_id", 151666),
-        end_ids=() if eos is None else tuple(eos) if isinstance(eos, list) else (eos,),
+        end_ids=ends(config),
         max_columns=optional(config, "max_position_embeddings", 131072),
         norm_eps=optional(config, "rms_norm_eps", 1e-6),
-        rope_base=config.get("rope_theta") or rope.get("rope_theta", 10000.0),
+        rope_base=base,
+        rope_scaling=scaling,
         qkv_bias=True,
         tied=bool(config.get("tie_word_embeddings", False)),
         shift=1,
@@ -52,19 +54,9 @@ def _write(a: Architecture) -> dict[str, Any]:
 
 DREAM = Family(
     model_type="Dream",
-    outer={"embed": "model.embed_tokens", "norm": "model.norm", "head": "lm_head"},
-    layer="model.layers.{}",
-    inner={
-        "attention_norm": "input_layernorm",
-        "query": "self_attn.q_proj",
-        "key": "self_attn.k_proj",
-        "value": "self_attn.v_proj",
-        "output": "self_attn.o_proj",
-        "feed_norm": "post_attention_layernorm",
-        "gate": "mlp.gate_proj",
-        "up": "mlp.up_proj",
-        "down": "mlp.down_proj",
-    },
+    outer=OUTER,
+    layer=LAYER,
+    inner=INNER,
     read=_read,
     write=_write,
     constants={"hidden_act": "silu", "rope_scaling": None, "use_sliding_window": False},

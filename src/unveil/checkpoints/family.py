@@ -6,9 +6,6 @@ from typing import Any
 
 from unveil.models.transformer import Architecture
 
-# Our name of each tensor, without its layer; families say what they call it.
-PARTS = ("attention_norm", "query", "key", "value", "output", "feed_norm", "gate", "up", "down")
-
 
 @dataclass(frozen=True, kw_only=True)
 class Family:
@@ -17,10 +14,11 @@ class Family:
     model_type: str
     outer: dict[str, str]  # embed, norm, head -> published names
     layer: str  # published prefix of a layer, with {}
-    inner: dict[str, str]  # the nine parts -> published names
+    inner: dict[str, str]  # what a Layer calls its parts -> published names
     read: Callable[[dict[str, Any]], Architecture]
     write: Callable[[Architecture], dict[str, Any]]
     constants: dict[str, Any] = field(default_factory=dict)  # settings that must have this value if they are there
+    attentions: tuple[str, ...] = ("bidirectional",)  # causal, bidirectional: what its transformer may be run with
 
     def published(self, name: str) -> str:
         """Our tensor name as the published layout's: embed.weight, layers.3.query.bias, ..."""
@@ -39,12 +37,36 @@ class Family:
             if value != only and not (value in (None, False) and only in (None, False)):
                 raise ValueError(f"config.json: {name}={value!r} is not supported for {self.model_type}, only {only!r}")
 
+    def attending(self, config: dict[str, Any], attention: str | None) -> dict[str, Any]:
+        """The settings with another attention (None: as they are). ValueError where the layout has no such model."""
+        if attention is None:
+            return config
+        if attention not in self.attentions:
+            legal = " or ".join(self.attentions)
+            raise ValueError(f"attention={attention!r} is not known for {self.model_type}: use {legal}, or none")
+        return config | {"is_causal": attention == "causal"}
+
 
 def required(config: dict[str, Any], name: str) -> Any:
     """A setting without a default; ValueError where it is missing."""
     if config.get(name) is None:
         raise ValueError(f"config.json lacks {name!r}: the checkpoint's layout cannot be known without it")
     return config[name]
+
+
+def ends(config: dict[str, Any]) -> tuple[int, ...]:
+    """eos_token_id: one, several or none."""
+    ids = config.get("eos_token_id")
+    return () if ids is None else tuple(ids) if isinstance(ids, list) else (ids,)
+
+
+def named_mask(config: dict[str, Any]) -> int:
+    """mask_token_id; ValueError where it is missing."""
+    if config.get("mask_token_id") is None:
+        raise ValueError(
+            "config.json lacks 'mask_token_id', which a bidirectional model needs: name the id of its mask token there"
+        )
+    return int(config["mask_token_id"])
 
 
 def optional(config: dict[str, Any], name: str, default: Any) -> Any:

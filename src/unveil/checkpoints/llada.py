@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from unveil.checkpoints.family import Family, optional, required
+from unveil.checkpoints.family import Family, ends, optional, required
 from unveil.models.transformer import Architecture
 
 
@@ -10,7 +10,6 @@ def _read(config: dict[str, Any]) -> Architecture:
     width, heads = required(config, "d_model"), required(config, "n_heads")
     vocabulary = config.get("embedding_size") or required(config, "vocab_size")
     kv_heads = config.get("n_kv_heads") or (1 if config.get("multi_query_attention") else heads)
-    eos = config.get("eos_token_id")
     return Architecture(
         vocabulary=vocabulary,
         width=width,
@@ -20,12 +19,13 @@ def _read(config: dict[str, Any]) -> Architecture:
         head_width=width // heads,
         feed_width=config.get("mlp_hidden_size") or config.get("mlp_ratio", 4) * width,
         mask_id=optional(config, "mask_token_id", 126336),
-        end_ids=() if eos is None else tuple(eos) if isinstance(eos, list) else (eos,),
+        end_ids=ends(config),
         max_columns=optional(config, "max_sequence_length", 4096),
         norm_eps=optional(config, "rms_norm_eps", 1e-5),
         rope_base=optional(config, "rope_theta", 10000.0),
         qkv_bias=bool(config.get("include_bias") or config.get("include_qkv_bias")),
-        other_bias=bool(config.get("include_bias", False)),
+        output_bias=bool(config.get("include_bias", False)),
+        feed_bias=bool(config.get("include_bias", False)),
         head_bias=bool(config.get("include_bias", False)) and not config.get("weight_tying", False),
         tied=bool(config.get("weight_tying", False)),
     )
@@ -47,7 +47,7 @@ def _write(a: Architecture) -> dict[str, Any]:
         "rms_norm_eps": a.norm_eps,
         "rope_theta": a.rope_base,
         "include_qkv_bias": a.qkv_bias,
-        "include_bias": a.other_bias,
+        "include_bias": a.output_bias,
         "weight_tying": a.tied,
         "rope_full_precision": True,
         "mask_token_id": a.mask_id,

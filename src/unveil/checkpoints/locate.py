@@ -17,8 +17,8 @@ def lab_models() -> dict[str, Path]:
     return {folder.name: folder for folder in sorted(LAB.iterdir()) if (folder / "config.json").is_file()}
 
 
-def locate(name: str, revision: str | None = None) -> Path:
-    """The folder of a model. A hub repository (owner/name) is downloaded, without code, unless it is in the cache.
+def locate(name: str, revision: str | None = None, *, code: bool = False) -> Path:
+    """The folder of a model. A hub repository (owner/name) is downloaded, with its `code` or not, unless it is cached.
 
     Raises ValueError for a name that is none of the three, and for a repository that cannot be had.
     """
@@ -27,19 +27,26 @@ def locate(name: str, revision: str | None = None) -> Path:
         return lab[name]
     if Path(name).is_dir():
         return Path(name)
-    if name.count("/") == 1 and not name.startswith((".", "/", "~")):
-        return _download(name, revision)
+    if (folder := hub_folder(name, revision, code=code)) is not None:
+        return folder
     near = get_close_matches(name, lab, n=1)
     hint = f"did you mean {near[0]!r}?" if near else f"shipped are {', '.join(lab) or 'none'}"
     raise ValueError(f"no model {name!r}: give a shipped model, a folder, or a hub repository owner/name; {hint}")
 
 
-def _download(name: str, revision: str | None) -> Path:
+def hub_folder(name: str, revision: str | None = None, *, code: bool = False) -> Path | None:
+    """The folder of a hub repository, downloaded unless it is in the cache; None for a name that can be none."""
+    if name.count("/") != 1 or name.startswith((".", "/", "~")):
+        return None
+    return _download(name, revision, [*PATTERNS, "*.py"] if code else PATTERNS)
+
+
+def _download(name: str, revision: str | None, patterns: list[str]) -> Path:
     from huggingface_hub import snapshot_download
     from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
 
     try:
-        return Path(snapshot_download(name, revision=revision, allow_patterns=PATTERNS))
+        return Path(snapshot_download(name, revision=revision, allow_patterns=patterns))
     except (HfHubHTTPError, LocalEntryNotFoundError, OSError) as error:
         text = str(error).splitlines()[0]
         raise ValueError(
@@ -49,9 +56,9 @@ def _download(name: str, revision: str | None) -> Path:
 
 
 def fingerprint(folder: Path) -> str:
-    """Twelve hexadecimal digits: config, tokenizer, and 64 pieces of 1 MiB of each weights file (small ones wholly)."""
+    """Twelve hexadecimal digits: config, vocabulary, and 64 pieces of 1 MiB of each weights file (small ones whole)."""
     digest = hashlib.sha256()
-    for name in ("config.json", "tokenizer.json"):
+    for name in ("config.json", "tokenizer.json", "vocab.json", "merges.txt", "adapter_config.json"):
         if (folder / name).is_file():
             digest.update((folder / name).read_bytes())
     for path in sorted(folder.glob("*.safetensors")):
@@ -65,12 +72,30 @@ def fingerprint(folder: Path) -> str:
     return digest.hexdigest()[:12]
 
 
+def commit_of(folder: Path) -> str | None:
+    """The commit of a hub repository's folder in the cache, where each has a folder of its own; None elsewhere."""
+    return folder.name if folder.parent.name == "snapshots" else None
+
+
+def changed(revision: str, adapter: str | None, bits: int | None) -> str:
+    """The fingerprint of a model to which an adapter (its fingerprint) was added, and whose weights were rounded."""
+    if adapter is None and bits is None:
+        return revision
+    return hashlib.sha256(json.dumps([revision, adapter, bits]).encode()).hexdigest()[:12]
+
+
+def dtype_of(name: str) -> torch.dtype:
+    """torch's dtype of that name; ValueError for others."""
+    kinds = {"float32": torch.float32, "float64": torch.float64, "bfloat16": torch.bfloat16, "float16": torch.float16}
+    if name not in kinds:
+        raise ValueError(f"dtype {name!r} is unknown: choose one of {', '.join(kinds)}")
+    return kinds[name]
+
+
 def place(device: str | None = None, dtype: str | None = None) -> tuple[torch.device, torch.dtype | None]:
     """Device and dtype: a GPU if there is one, float32 on a CPU, else as stored (None). ValueError for other names."""
     chosen = device or ("cuda" if torch.cuda.is_available() else "cpu")
-    kinds = {"float32": torch.float32, "float64": torch.float64, "bfloat16": torch.bfloat16, "float16": torch.float16}
-    if dtype is not None and dtype not in kinds:
-        raise ValueError(f"dtype {dtype!r} is unknown: choose one of {', '.join(kinds)}")
+    kind = None if dtype is None else dtype_of(dtype)
     try:
         where = torch.device(chosen)
     except RuntimeError:
@@ -79,4 +104,4 @@ def place(device: str | None = None, dtype: str | None = None) -> tuple[torch.de
         raise ValueError(f"device {chosen!r} asks for a GPU and torch sees none: use cpu, or install torch for CUDA")
     if where.type == "cpu":
         where = torch.device("cpu")  # safetensors knows no cpu:0, as torch calls it among processes
-    return where, kinds[dtype] if dtype else (torch.float32 if where.type == "cpu" else None)
+    return where, kind or (torch.float32 if where.type == "cpu" else None)

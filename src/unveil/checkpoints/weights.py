@@ -1,5 +1,8 @@
 """Published checkpoints: a folder with config.json and safetensors to a transformer and back, without remote code."""
 
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -10,63 +13,109 @@ from torch import Tensor
 from unveil.checkpoints.dream import DREAM
 from unveil.checkpoints.family import Family
 from unveil.checkpoints.llada import LLADA
+from unveil.checkpoints.llama import A2D_LLAMA, A2D_QWEN2, A2D_QWEN3, LLAMA, QWEN2, QWEN3
+from unveil.checkpoints.quantise import check_whole
+from unveil.checkpoints.tokenizer import FileTokenizer
 from unveil.files import read_json, write_json
 from unveil.models.tensors import write_tensors
-from unveil.models.transformer import Transformer
+from unveil.models.transformer import Architecture, Transformer
 
-FAMILIES = {family.model_type: family for family in (LLADA, DREAM)}
+INDEX = "model.safetensors.index.json"
+KNOWN = (LLADA, DREAM, LLAMA, QWEN2, QWEN3, A2D_LLAMA, A2D_QWEN2, A2D_QWEN3)
+FAMILIES = {family.model_type: family for family in KNOWN}
+# (model, name, weight as it was just read) -> what is kept under that name; None: it is in the model already
+Change = Callable[[Transformer, str, Tensor], Tensor | None]
 
 
 def load_checkpoint(
-    folder: Path, *, device: torch.device | str = "cpu", dtype: torch.dtype | None = None
+    folder: Path,
+    *,
+    device: torch.device | str = "cpu",
+    dtype: torch.dtype | None = None,
+    attention: str | None = None,
+    changes: Sequence[Change] = (),
 ) -> Transformer:
-    """Read a folder of LLaDA's or Dream's layout straight onto `device` in `dtype` (None: as stored).
+    """Read a folder of a layout in FAMILIES straight onto `device` in `dtype` (None: as stored).
 
-    Raises ValueError for a missing or broken config.json, an unknown model_type, a truncated file, missing, surplus or
-    wrongly shaped tensors, and weights that are not finite.
+    `attention` is causal or bidirectional where the layout leaves the choice (Llama, Qwen2, Qwen3); None: what
+    config.json says. Weight after weight is read and goes through `changes`: a second copy of them all is never in
+    memory. On a CPU, weights that stay as stored are used where they are, in the file. Raises ValueError for a missing
+    or broken config.json, an unknown model_type, a truncated file, missing, surplus or wrongly shaped tensors, and
+    weights that are not finite.
     """
     config = read_config(folder)
     family = family_of(folder, config)
     family.check(config)
-    architecture = family.read(config)
+    architecture = family.read(family.attending(config, attention))
     with torch.device("meta"):
         model = Transformer(architecture)
     expected = {family.published(name): name for name in model.state_dict()}
-    if architecture.tied:
-        del expected[family.published("head.weight")]
-    weights = {}
+    shapes = {published: model.get_parameter(name).shape for published, name in expected.items()}
+    weights: dict[str, Tensor] = {}
     for file, names in _files(folder, set(expected), family.published("head.weight") if architecture.tied else None):
-        weights.update(_read(file, names, expected, model, device, dtype))
-    model.load_state_dict(weights, strict=not architecture.tied, assign=True)
-    if architecture.tied:
+        for published, weight in _read(file, {name: shapes[name] for name in names}, str(device)):
+            kept: Tensor | None = weight.to(device, dtype)
+            for change in changes:
+                kept = None if kept is None else change(model, expected[published], kept)
+            if kept is not None:
+                weights[expected[published]] = kept
+    embed = weights["embed.weight"]
+    tied = architecture.tied and torch.equal(weights.setdefault("head.weight", embed), embed)
+    model.load_state_dict(weights, assign=True)
+    if tied:
         model.head.weight = model.embed.weight
+    model.architecture = replace(architecture, tied=tied)  # a head of its own counts, as in transformers
     return model.requires_grad_(False).eval()
 
 
-def save_checkpoint(model: Transformer, folder: Path, family: Family, *, dtype: torch.dtype | None = None) -> None:
+def save_checkpoint(
+    model: Transformer, folder: Path, family: Family, *, dtype: torch.dtype | None = None, shard: str | None = None
+) -> None:
     """Write config.json and model.safetensors in the family's layout; each file replaces its old one at once.
 
-    Raises ValueError for an architecture that the layout cannot hold.
+    `shard`, such as 5GB, is the size from which on there are several files and an index. Raises ValueError for an
+    architecture that the layout cannot hold, and for a model in 8 or 4 bits.
     """
-    config = family.write(model.architecture)
-    if (back := family.read(config)) != model.architecture:
-        mine, theirs = vars(model.architecture), vars(back)
-        lost = ", ".join(f"{name}={mine[name]!r}" for name in mine if mine[name] != theirs[name])
-        raise ValueError(f"{family.model_type}'s layout cannot hold {lost}: save in another family, or change it")
+    from huggingface_hub import split_torch_state_dict_into_shards
+
+    check_whole(model, "a checkpoint")
+    if what := lost(family, model.architecture):
+        raise ValueError(f"{family.model_type}'s layout cannot hold {what}: save in another family, or change it")
     folder.mkdir(parents=True, exist_ok=True)
     state = model.state_dict()
     if model.architecture.tied:
         del state["head.weight"]
-    tensors = {family.published(name): x.detach().to("cpu", dtype).contiguous() for name, x in state.items()}
-    write_tensors(folder / "model.safetensors", tensors, {"format": "pt"})
-    write_json(folder / "config.json", config)
+    weights = {family.published(name): x.detach() for name, x in state.items()}
+    sizes = {name: torch.empty(x.shape, dtype=dtype or x.dtype, device="meta") for name, x in weights.items()}
+    split = split_torch_state_dict_into_shards(
+        sizes, filename_pattern="model{suffix}.safetensors", max_shard_size=shard or sys.maxsize
+    )
+    for file, names in split.filename_to_tensors.items():
+        part = {name: weights[name].to("cpu", dtype).contiguous() for name in names}
+        write_tensors(folder / file, part, {"format": "pt"})
+    if split.is_sharded:
+        write_json(folder / INDEX, {"metadata": split.metadata, "weight_map": split.tensor_to_filename})
+    write_json(folder / "config.json", family.write(model.architecture))
+
+
+def lost(family: Family, architecture: Architecture) -> str:
+    """What of an architecture a layout cannot hold; empty if nothing."""
+    mine = vars(architecture)
+    try:
+        theirs = vars(family.read(family.write(architecture)))
+    except ValueError:  # a causal model's [MASK], one past the end
+        theirs = mine | {"mask_id": None, "rule": None}
+    return ", ".join(f"{name}={mine[name]!r}" for name in mine if mine[name] != theirs[name])
 
 
 def read_config(folder: Path) -> dict[str, Any]:
-    """The folder's config.json; ValueError where it is missing or broken."""
+    """The folder's config.json, with a mask_token_id that only its tokenizer names; ValueError where it is broken."""
     if not (folder / "config.json").is_file():
         raise ValueError(f"{folder} has no config.json: give a folder that holds a published checkpoint")
-    return read_json(folder / "config.json")
+    config = read_json(folder / "config.json")
+    if config.get("mask_token_id") is None:
+        config["mask_token_id"] = _named_mask(folder)
+    return config
 
 
 def family_of(folder: Path, config: dict[str, Any]) -> Family:
@@ -77,9 +126,20 @@ def family_of(folder: Path, config: dict[str, Any]) -> Family:
     return FAMILIES[kind]
 
 
-def _files(folder: Path, expected: set[str], surplus: str | None) -> list[tuple[Path, list[str]]]:
-    """Every safetensors file with the tensors to take from it; names are checked before anything is read."""
-    index = folder / "model.safetensors.index.json"
+def _named_mask(folder: Path) -> int | None:
+    """The id of the mask_token that tokenizer_config.json names: dLLM's models say it only there."""
+    settings, vocabulary = folder / "tokenizer_config.json", folder / "tokenizer.json"
+    mask = read_json(settings).get("mask_token") if settings.is_file() and vocabulary.is_file() else None
+    text = mask.get("content") if isinstance(mask, dict) else mask
+    return None if text is None else FileTokenizer.load(vocabulary).tokenizer.token_to_id(text)
+
+
+def _files(folder: Path, expected: set[str], spare: str | None) -> list[tuple[Path, list[str]]]:
+    """Every safetensors file with the tensors to take from it; names are checked before anything is read.
+
+    `spare` may be missing.
+    """
+    index = folder / INDEX
     if index.is_file():
         mapping = read_json(index).get("weight_map")
         if not isinstance(mapping, dict):
@@ -89,16 +149,17 @@ def _files(folder: Path, expected: set[str], surplus: str | None) -> list[tuple[
         paths = [folder / "model.safetensors"]
     found: dict[str, Path] = {}
     for path in paths:
-        for name in _open(path).keys():
+        for name in open_tensors(path).keys():
             found[name] = path
-    missing, extra = sorted(expected - set(found)), sorted(set(found) - expected - {surplus})
+    missing, extra = sorted(expected - set(found) - {spare}), sorted(set(found) - expected)
     if missing or extra:
-        text = "; ".join(f"{kind} {_few(names)}" for kind, names in (("missing", missing), ("surplus", extra)) if names)
+        text = "; ".join(f"{kind} {few(names)}" for kind, names in (("missing", missing), ("surplus", extra)) if names)
         raise ValueError(f"{folder}: the tensors do not fit config.json: {text}")
     return [(path, [name for name in found if found[name] == path and name in expected]) for path in paths]
 
 
-def _open(path: Path, device: str = "cpu") -> Any:
+def open_tensors(path: Path, device: str = "cpu") -> Any:
+    """A safetensors file, whose weights are read one by one; ValueError for one that is missing or broken."""
     if not path.is_file():
         raise ValueError(f"{path} does not exist: the checkpoint is incomplete, download it again")
     try:
@@ -107,27 +168,18 @@ def _open(path: Path, device: str = "cpu") -> Any:
         raise ValueError(f"{path} is not a whole safetensors file ({error}): download it again") from None
 
 
-def _read(
-    path: Path,
-    names: list[str],
-    expected: dict[str, str],
-    model: Transformer,
-    device: torch.device | str,
-    dtype: torch.dtype | None,
-) -> dict[str, Tensor]:
-    shapes = {name: parameter.shape for name, parameter in model.state_dict().items()}
-    weights = {}
-    with _open(path, str(device)) as file:
-        for name in names:
+def _read(path: Path, shapes: dict[str, torch.Size], device: str) -> Iterator[tuple[str, Tensor]]:
+    """The tensors of these names and shapes; all their numbers are finite."""
+    with open_tensors(path, device) as file:
+        for name, shape in shapes.items():
             tensor = file.get_tensor(name)
-            if tensor.shape != shapes[expected[name]]:
-                want, have = tuple(shapes[expected[name]]), tuple(tensor.shape)
-                raise ValueError(f"{path}: {name} has shape {have}, config.json asks for {want}")
-            if not torch.isfinite(tensor).all():
+            if tensor.shape != shape:
+                raise ValueError(f"{path}: {name} has shape {tuple(tensor.shape)}, config.json asks for {tuple(shape)}")
+            if not torch.stack(tensor.aminmax()).isfinite().all():  # NaN is both; nothing as large is made on the way
                 raise ValueError(f"{path}: {name} holds NaN or infinite weights: the checkpoint is damaged")
-            weights[expected[name]] = tensor.to(device, dtype)
-    return weights
+            yield name, tensor
 
 
-def _few(names: list[str]) -> str:
+def few(names: list[str]) -> str:
+    """Some of the names, in words."""
     return ", ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")

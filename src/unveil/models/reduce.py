@@ -60,7 +60,7 @@ def _columns(logits: Tensor, want: Want, uniforms: Tensor | None, targets: Tenso
     if want.forbid and (want.logits or logits.requires_grad):
         logits = logits.clone()  # else nobody holds them
     for token in want.forbid:
-        logits[:, token].fill_(float("-inf"))
+        logits[:, token : token + 1].fill_(float("-inf"))  # none, for a [MASK] that is no token
     if targets is not None:
         out["log_probs"] = -F.cross_entropy(logits, targets, reduction="none")
     if want.proposals:

@@ -5,7 +5,7 @@ run on exactly those columns, and the last layer's queries are only the columns 
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from functools import partial
 
 import torch
@@ -14,15 +14,14 @@ from jaxtyping import Bool, Float, Int64
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
-from unveil import noise
 from unveil.canvas import SOFT, SOFT_MASK, Canvas
-from unveil.models.attention import Bidirectional, Layout, Rule, attend
+from unveil.models.answer import answer, shown_ids
+from unveil.models.attention import Bidirectional, Causal, Layout, Rule, attend
 from unveil.models.denoiser import Prediction, Want
 from unveil.models.kv import KVBuffer
-from unveil.models.reduce import reduce
+from unveil.models.rope import Scaling, Unscaled
 
 Store = Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]
-TOKEN_NOISE = 1  # the salt of the noise that draws tokens
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -41,11 +40,14 @@ class Architecture:
     max_columns: int = 4096
     norm_eps: float = 1e-5
     rope_base: float = 500000.0
+    rope_scaling: Scaling = field(default_factory=Unscaled)
     qkv_bias: bool = False
-    other_bias: bool = False  # of the output and feed-forward projections
+    output_bias: bool = False
+    feed_bias: bool = False
     head_bias: bool = False
+    qk_norm: bool = False  # RMSNorm of every head's query and key (Qwen3)
     tied: bool = False
-    shift: int = 0  # 1: column i is predicted at column i - 1 (Dream)
+    shift: int = 0  # 1: column i is predicted at column i - 1 (Dream, causal models)
     rule: Rule = field(default_factory=Bidirectional)
 
     def __post_init__(self) -> None:
@@ -53,7 +55,8 @@ class Architecture:
             raise ValueError(f"kv_heads={self.kv_heads} does not divide heads={self.heads}: choose a divisor")
         if self.head_width % 2:
             raise ValueError(f"head_width={self.head_width} is odd: RoPE rotates pairs, choose an even width")
-        if not 0 <= self.mask_id < self.vocabulary:
+        most = self.vocabulary - (not isinstance(self.rule, Causal))  # causal models need no [MASK]: one past the end
+        if not 0 <= self.mask_id <= most:
             raise ValueError(f"mask_id={self.mask_id} is outside the vocabulary 0..{self.vocabulary - 1}")
 
 
@@ -67,11 +70,14 @@ class Layer(nn.Module):
         self.query = nn.Linear(a.width, a.heads * a.head_width, bias=a.qkv_bias)
         self.key = nn.Linear(a.width, a.kv_heads * a.head_width, bias=a.qkv_bias)
         self.value = nn.Linear(a.width, a.kv_heads * a.head_width, bias=a.qkv_bias)
-        self.output = nn.Linear(a.heads * a.head_width, a.width, bias=a.other_bias)
+        self.query_norm, self.key_norm = (
+            nn.RMSNorm(a.head_width, eps=a.norm_eps) if a.qk_norm else nn.Identity() for _ in range(2)
+        )
+        self.output = nn.Linear(a.heads * a.head_width, a.width, bias=a.output_bias)
         self.feed_norm = nn.RMSNorm(a.width, eps=a.norm_eps)
-        self.gate = nn.Linear(a.width, a.feed_width, bias=a.other_bias)
-        self.up = nn.Linear(a.width, a.feed_width, bias=a.other_bias)
-        self.down = nn.Linear(a.feed_width, a.width, bias=a.other_bias)
+        self.gate = nn.Linear(a.width, a.feed_width, bias=a.feed_bias)
+        self.up = nn.Linear(a.width, a.feed_width, bias=a.feed_bias)
+        self.down = nn.Linear(a.feed_width, a.width, bias=a.feed_bias)
 
     def forward(
         self, x: Float[Tensor, "Q D"], turn: tuple[Tensor, Tensor], layout: Layout, store: Store, last: bool
@@ -81,13 +87,14 @@ class Layer(nn.Module):
         `store` takes this layer's keys and values and gives those to be seen.
         """
         normed = self.attention_norm(x)
-        keys, values = store(rotate(self.heads(self.key(normed)), turn), self.heads(self.value(normed)))
+        keys = rotate(self.key_norm(self.heads(self.key(normed))), turn)
+        keys, values = store(keys, self.heads(self.value(normed)))
         grid, visible = layout.fresh, layout.visible
         if last:
             grid, visible = layout.read, layout.visible_last
             x, normed, *turned = (t.index_select(0, layout.answer) for t in (x, normed, *turn))
             turn = turned[0], turned[1]
-        queries = rotate(self.heads(self.query(normed)), turn)
+        queries = rotate(self.query_norm(self.heads(self.query(normed))), turn)
         x = x + self.output(attend(grid, queries, keys, values, visible))
         h = self.feed_norm(x)
         return x + self.down(F.silu(self.gate(h)) * self.up(h))
@@ -153,13 +160,8 @@ class Transformer(nn.Module):
         layout = Layout.of(canvas, fresh, read, shift=a.shift, rule=a.rule)
         if cache is None and not layout.whole:
             raise ValueError("without a cache every column of a row must be recomputed: pass fresh=canvas.inside")
-        hidden, index = self.body(canvas, layout, cache), layout.target
-        if want.guidance is not None:
-            told, untold = hidden.chunk(2)
-            hidden, index = untold + (1 + want.guidance) * (told - untold), index[: len(told)]
-        uniforms = self._uniforms(canvas, index) if want.temperature > 0 else None
-        out = reduce(hidden, self.head, want, index=index, vocabulary=a.vocabulary, uniforms=uniforms)
-        return replace(out, gram=self._gram(out.top_ids)) if want.gram else out
+        hidden = self.body(canvas, layout, cache)
+        return answer(hidden, self.head, self.embed, canvas, want, index=layout.target, vocabulary=a.vocabulary)
 
     def body(self, canvas: Canvas, layout: Layout, cache: KVBuffer | None) -> Float[Tensor, "W D"]:
         """Normed hidden states that answer; the head is linear in them."""
@@ -177,34 +179,24 @@ class Transformer(nn.Module):
 
     def embedded(self, canvas: Canvas, index: Int64[Tensor, " Q"]) -> Float[Tensor, "Q D"]:
         """What the flat columns at `index` show the model: their token, or their mixture in a soft stage."""
-        tokens = canvas.tokens.flatten().index_select(0, index)
+        most = self.architecture.vocabulary
+        tokens = shown_ids(canvas.tokens.flatten().index_select(0, index), most)
         if canvas.soft_ids.shape[2] == 0:
             return self.embed(tokens)
         stage = canvas.stage.flatten()[index]
         soft = ((stage == SOFT_MASK) | (stage == SOFT))[:, None]
-        ids = torch.where(soft, canvas.soft_ids.flatten(0, 1)[index], tokens[:, None])
+        ids = torch.where(soft, shown_ids(canvas.soft_ids.flatten(0, 1)[index], most), tokens[:, None])
         weights = canvas.soft_weights.flatten(0, 1)[index].to(self.embed.weight.dtype)
         alone = torch.arange(weights.shape[1], device=weights.device) == 0
         weights = torch.where(soft, weights, alone.to(weights))
         return F.embedding_bag(ids, self.embed.weight, mode="sum", per_sample_weights=weights)  # no (Q, K, D)
-
-    def _gram(self, ids: Int64[Tensor, "W k"] | None) -> Float[Tensor, "W G G"]:
-        assert ids is not None
-        mask = torch.full_like(ids[:, :1], self.mask_id)
-        shown = self.embed(torch.cat([mask, ids], 1)).detach()
-        return shown @ shown.mT
-
-    def _uniforms(self, canvas: Canvas, index: Int64[Tensor, " W"]) -> Tensor:
-        L = canvas.tokens.shape[1]
-        row = index // L
-        return noise.uniform(canvas.seed[row], canvas.nfe[row], TOKEN_NOISE, index % L)
 
 
 def rotation(column: Int64[Tensor, " Q"], a: Architecture, like: Tensor) -> tuple[Tensor, Tensor]:
     """Cosines and signed sines (Q, 1, head width) of RoPE (Su et al. 2021), at least in float32."""
     dtype = torch.promote_types(like.dtype, torch.float32)
     half = torch.arange(0, a.head_width, 2, device=column.device, dtype=dtype) / a.head_width
-    angle = column.to(dtype)[:, None, None] * (a.rope_base**half).reciprocal()
+    angle = column.to(dtype)[:, None, None] * a.rope_scaling((a.rope_base**half).reciprocal())
     both = torch.cat([-angle, angle], -1)
     return both.cos(), both.sin()
 

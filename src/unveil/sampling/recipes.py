@@ -22,7 +22,7 @@ from unveil.sampling.picks import (
     Within,
 )
 from unveil.sampling.propose import Propose
-from unveil.sampling.refresh import DualCache, NoCache, PrefixCache, Refresh
+from unveil.sampling.refresh import BlockCache, DualCache, NoCache, PrefixCache, Refresh
 from unveil.sampling.sampler import Never, Sampler, Select, Selector
 from unveil.sampling.scores import Certainty, Chance, Confidence, EndsLast, Gain, Margin, Noisy, Score
 
@@ -197,6 +197,22 @@ def evotoken(
     )
 
 
+def left_to_right(
+    new_tokens: int, *, temperature: float = 0.0, top_p: float = 1.0, top_k: int = 0, cache: str = "none"
+) -> Sampler:
+    """One token a forward, the leftmost: how causal models decode. A row ends with its end id.
+
+    `cache=block` keeps what stands to the left, which is exact for causal models: a forward then computes two columns.
+    """
+    plans: dict[str, Refresh] = {"none": NoCache(), "block": BlockCache(size=1)}
+    return Sampler(
+        blocks=Blocks(size=1),
+        refresh=plans[among("cache", cache, plans)],
+        propose=Propose(temperature=temperature, top_p=top_p, top_k=top_k),
+        unmask=Select(pick=Quota(steps=1)),
+    )
+
+
 def _check_settle(settle: int, unknown: bool) -> None:
     """`unknown`: nobody knows beforehand when a block is full."""
     if settle < 0:
@@ -215,7 +231,7 @@ def _share(most: float, least: float | None) -> Share:
     return FollowsConfidence(least=least, most=most)
 
 
-RECIPES = {recipe.__name__: recipe for recipe in (llada, dream, fast_dllm, eb_sampler, remdm, evotoken)}
+RECIPES = {r.__name__: r for r in (llada, dream, fast_dllm, eb_sampler, remdm, evotoken, left_to_right)}
 
 
 def among(name: str, value: str, legal: Mapping[str, object]) -> str:
