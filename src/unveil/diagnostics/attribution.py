@@ -9,6 +9,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from unveil.checkpoints.hf import Borrowed
 from unveil.decoding.model import Model
 from unveil.diagnostics.readings import answered, canvas_of
 from unveil.diagnostics.rows import Row
@@ -51,27 +52,30 @@ def gradient(model: Model, row: Row) -> tuple[Prediction, Float[Tensor, " L"]]:
         out = model.denoiser(canvas, canvas.inside, canvas.column == canvas.start[:, None], None, want)
         assert out.logits is not None and out.tokens is not None
         (slope,) = torch.autograd.grad(out.logits[0, out.tokens[0]], leaves)
-    return out, slope.norm(dim=-1, dtype=torch.promote_types(slope.dtype, torch.float32))
+    return out, slope.flatten(end_dim=-2).norm(dim=-1, dtype=torch.promote_types(slope.dtype, torch.float32))
 
 
 @contextmanager
-def _leaves(denoiser: Transformer) -> Iterator[list[Tensor]]:
+def _leaves(denoiser: Transformer | Borrowed) -> Iterator[list[Tensor]]:
     """The input embeddings of the forwards inside, cut off from the weights and ready for gradients.
 
-    Layers keep no activations: a prompt that a model can answer shall not be too long for its gradients.
+    Our layers keep no activations: a prompt that a model can answer shall not be too long for its gradients.
     """
-    recompute, leaves = denoiser.recompute, list[Tensor]()
+    ours = denoiser if isinstance(denoiser, Transformer) else None
+    recompute, leaves = ours is not None and ours.recompute, list[Tensor]()
 
     def cut(module: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> Tensor:
         leaves.append(output.detach().requires_grad_())
         return leaves[-1]
 
     hook = denoiser.embed.register_forward_hook(cut)
-    denoiser.gradient_checkpointing_enable()
+    if ours is not None:
+        ours.gradient_checkpointing_enable()
     try:
         yield leaves
     finally:
-        denoiser.recompute = recompute
+        if ours is not None:
+            ours.recompute = recompute
         hook.remove()
 
 

@@ -46,7 +46,7 @@ class FirstMask:
         read = canvas.column == canvas.start[:, None]
         beginnings = [tuple(row.ids[: _shared(rule, row)]) for row in rows]
         want = Want(entropy=True, forbid=(model.denoiser.mask_id,))
-        if any(beginnings):
+        if any(beginnings) and isinstance(model.denoiser, Transformer):  # which has a cache
             out = _after(model.denoiser, canvas, read, want, beginnings)
         else:
             out = model.denoiser(canvas, canvas.inside, read, None, want)

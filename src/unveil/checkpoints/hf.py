@@ -1,0 +1,279 @@
+"""Any other masked or causal language model that transformers knows, as a denoiser without a cache."""
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import torch
+from jaxtyping import Bool, Float
+from safetensors import SafetensorError
+from torch import Tensor, nn
+
+from unveil.canvas import SOFT, SOFT_MASK, Canvas
+from unveil.checkpoints.family import ends, named_mask
+from unveil.checkpoints.weights import FAMILIES, Change, load_checkpoint, read_config
+from unveil.models.answer import answer, shown_ids
+from unveil.models.attention import Bidirectional, Causal, Rule
+from unveil.models.denoiser import Cache, Prediction, Want
+from unveil.models.transformer import Transformer
+
+UNBOUNDED = 1 << 20  # columns of a model that names no limit
+
+
+@dataclass(frozen=True, kw_only=True)
+class Outline:
+    """What whoever decodes with a model must know of it; an Architecture says the same and more."""
+
+    vocabulary: int
+    mask_id: int  # a causal model's: one past the end
+    end_ids: tuple[int, ...]
+    max_columns: int
+    shift: int
+    rule: Rule
+
+
+class Borrowed(nn.Module):
+    """A model that transformers runs, as a denoiser. Rows are padded on the right, hidden by its attention mask.
+
+    `affine`: its logits are what its output layer gives; then that layer sees only the columns that answer.
+    """
+
+    def __init__(self, model: Any, outline: Outline, *, affine: bool) -> None:
+        super().__init__()
+        self.model = model
+        self.architecture = outline
+        self.affine = affine
+
+    @property
+    def mask_id(self) -> int:
+        """The id of [MASK]."""
+        return self.architecture.mask_id
+
+    @property
+    def embed(self) -> nn.Embedding:
+        """The input embeddings."""
+        table: nn.Embedding = self.model.get_input_embeddings()
+        return table
+
+    def new_cache(self, canvas: Canvas) -> Cache:
+        """ValueError: there is none."""
+        raise ValueError("a model that transformers runs has no cache here: take a sampler with cache=none")
+
+    def forward(
+        self, canvas: Canvas, fresh: Bool[Tensor, "B L"], read: Bool[Tensor, "B L"], cache: None, want: Want
+    ) -> Prediction:
+        """See Denoiser. Raises ValueError for a canvas beyond the context and for a partial row."""
+        a, L = self.architecture, canvas.tokens.shape[1]
+        if L > a.max_columns:
+            raise ValueError(
+                f"the canvas has {L} columns and the model's context is {a.max_columns}: "
+                "shorten the prompt or ask for fewer new tokens"
+            )
+        active = fresh.any(1)
+        if not torch.equal(fresh, canvas.inside & active[:, None]):
+            raise ValueError("without a cache every column of a row must be recomputed: pass fresh=canvas.inside")
+        active = active | ~active.any()  # a forward of nothing needs shapes, too
+        index = read.flatten().nonzero()[:, 0]
+        row, column = (active.cumsum(0) - 1)[index // L], (index % L - a.shift).clamp_min(0)
+        states = self.states(canvas.rows(active))[row, column]
+        head = self.model.get_output_embeddings() if self.affine else nn.Identity()
+        return answer(states, head, self.embed, canvas, want, index=index, vocabulary=a.vocabulary)
+
+    def states(self, canvas: Canvas) -> Float[Tensor, "B C D"]:
+        """What the output layer sees in every column; the logits where they are not what it gives."""
+        canvas = canvas.narrow(int(canvas.end.max()))
+        given = {"inputs_embeds": self.embedded(canvas), "attention_mask": canvas.inside.long()}
+        if not self.affine:
+            logits: Tensor = self.model(**given).logits
+            return logits
+        seen: list[Tensor] = []
+
+        def take(layer: nn.Module, inputs: tuple[Tensor, ...]) -> tuple[Tensor]:
+            seen.append(inputs[0])
+            return (inputs[0][:, :0],)  # no logits
+
+        hook = self.model.get_output_embeddings().register_forward_pre_hook(take)
+        try:
+            self.model(**given)
+        finally:
+            hook.remove()
+        return seen[0]
+
+    def embedded(self, canvas: Canvas) -> Float[Tensor, "B C D"]:
+        """What every column shows the model: its token, or its mixture in a soft stage."""
+        most = self.architecture.vocabulary
+        hard: Tensor = self.embed(shown_ids(canvas.tokens, most))
+        if canvas.soft_ids.shape[2] == 0:
+            return hard
+        mixed = self.embed(shown_ids(canvas.soft_ids, most)) * canvas.soft_weights[..., None].to(hard)
+        soft = (canvas.stage == SOFT_MASK) | (canvas.stage == SOFT)
+        return torch.where(soft[..., None], mixed.sum(2), hard)
+
+
+def load_denoiser(
+    folder: Path,
+    *,
+    device: torch.device | str = "cpu",
+    dtype: torch.dtype | None = None,
+    attention: str | None = None,
+    trust_remote_code: bool = False,
+    changes: Sequence[Change] = (),
+) -> Transformer | Borrowed:
+    """What is in a folder: our transformer where the layout is one of FAMILIES, else transformers' model.
+
+    ValueError for `changes` of a model that transformers runs.
+    """
+    if (kind := read_config(folder).get("model_type")) in FAMILIES:
+        return load_checkpoint(folder, device=device, dtype=dtype, attention=attention, changes=changes)
+    if changes:
+        raise ValueError(f"{folder}: adapters and bits are for models of {', '.join(FAMILIES)}, not of {kind}")
+    return load_transformers(
+        folder, device=device, dtype=dtype, attention=attention, trust_remote_code=trust_remote_code
+    )
+
+
+def load_transformers(
+    folder: Path,
+    *,
+    device: torch.device | str = "cpu",
+    dtype: torch.dtype | None = None,
+    attention: str | None = None,
+    trust_remote_code: bool = False,
+) -> Borrowed:
+    """Read a folder through transformers' own classes, safetensors only, in `dtype` (None: as stored).
+
+    A causal model predicts a column at the column before, also where `attention` or `is_causal: false` in config.json
+    makes it bidirectional. Raises ValueError for what transformers cannot load, weights that are missing, and an
+    attention that the model does not follow.
+    """
+    if dtype == torch.float64:
+        raise ValueError("transformers computes parts of its models in float32: use dtype float32, not float64")
+    settings = read_config(folder)
+    auto, config = _classes(folder, settings, trust_remote_code)
+    decoder = auto.__name__ == "AutoModelForCausalLM"
+    if attention is None and settings.get("is_causal") is False:
+        attention = "bidirectional"
+    if decoder and attention is not None:
+        config.is_causal = attention == "causal"
+    config.use_cache = False
+    with _quiet():
+        model = _loaded(auto, folder, config, dtype, trust_remote_code)
+    model = model.to(device).eval().requires_grad_(False)
+    tried = _tried(model)
+    if tried.causal is None:
+        raise ValueError(f"{folder}: padding changes whether the model looks ahead: take is_causal out of config.json")
+    if attention not in (None, "causal" if tried.causal else "bidirectional"):
+        raise ValueError(f"{folder}: the model does not follow attention={attention!r}: leave it out")
+    outline = Outline(
+        vocabulary=tried.vocabulary,
+        mask_id=tried.vocabulary if tried.causal else named_mask(settings),
+        end_ids=ends(config.to_dict()),
+        max_columns=_max_columns(model),
+        shift=int(decoder),
+        rule=Causal() if tried.causal else Bidirectional(),
+    )
+    return Borrowed(model, outline, affine=tried.affine)
+
+
+def _classes(folder: Path, settings: dict[str, Any], trust: bool) -> tuple[Any, Any]:
+    """transformers' auto class for the folder, and the configuration."""
+    kind = str(settings.get("model_type"))
+    try:
+        import transformers
+        from transformers.models.auto import modeling_auto as known
+    except ImportError:
+        raise ValueError(
+            f"{folder}: model_type {kind!r} is unknown, known are {', '.join(FAMILIES)}; for those that transformers "
+            "knows: pip install 'unveil[hf]'"
+        ) from None
+    try:
+        config = transformers.AutoConfig.from_pretrained(folder, trust_remote_code=trust)
+    except Exception as error:  # of many kinds
+        raise ValueError(
+            f"{folder}: model_type {kind!r} is none of {', '.join(FAMILIES)}, and transformers "
+            f"{transformers.__version__} cannot read config.json ({str(error).splitlines()[0]}); a folder's own code "
+            "runs only with trust_remote_code=True (--trust-remote-code)"
+        ) from None
+    own = settings.get("auto_map", {}) if trust else {}
+    causal, masked = (
+        names.get(kind) or own.get(auto)
+        for names, auto in (
+            (known.MODEL_FOR_CAUSAL_LM_MAPPING_NAMES, "AutoModelForCausalLM"),
+            (known.MODEL_FOR_MASKED_LM_MAPPING_NAMES, "AutoModelForMaskedLM"),
+        )
+    )
+    if config.is_encoder_decoder or not (causal or masked):
+        raise ValueError(f"{folder}: {kind} is neither a masked nor a causal language model: give one of these")
+    if masked and causal not in (config.architectures or []):
+        return transformers.AutoModelForMaskedLM, config
+    return transformers.AutoModelForCausalLM, config
+
+
+def _loaded(auto: Any, folder: Path, config: Any, dtype: torch.dtype | None, trust: bool) -> Any:
+    try:
+        model, found = auto.from_pretrained(
+            folder, config=config, dtype=dtype or "auto", use_safetensors=True, trust_remote_code=trust,
+            output_loading_info=True,
+        )  # fmt: skip
+    except (OSError, ValueError, RuntimeError, SafetensorError) as error:
+        raise ValueError(f"{folder}: transformers cannot load it ({str(error).splitlines()[0]})") from None
+    if missing := sorted(found["missing_keys"]):
+        raise ValueError(
+            f"{folder}: the weights lack {', '.join(missing[:3])}, {len(missing)} in all, without which "
+            f"{type(model).__name__} would be random: give a checkpoint of a whole language model"
+        )
+    return model
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Without transformers' own bars and remarks."""
+    from transformers.utils import logging
+
+    level, bars = logging.get_verbosity(), logging.is_progress_bar_enabled()
+    logging.set_verbosity_error()
+    logging.disable_progress_bar()
+    try:
+        yield
+    finally:
+        logging.set_verbosity(level)
+        if bars:
+            logging.enable_progress_bar()
+
+
+class _Tried(NamedTuple):
+    """What a model does, whatever its config.json says."""
+
+    vocabulary: int
+    affine: bool  # logits are what the output layer gives
+    causal: bool | None  # the first column does not see the last one; None: that depends on padding
+
+
+@torch.no_grad()
+def _tried(model: Any) -> _Tried:
+    given: list[Tensor] = []
+    head = model.get_output_embeddings()
+    hook = None if head is None else head.register_forward_hook(lambda layer, inputs, out: given.append(out))
+
+    def logits(last: int, padding: int) -> Tensor:
+        ids, seen = [[2, 3, last] + [0] * padding], [[1, 1, 1] + [0] * padding]
+        given = {"input_ids": ids, "attention_mask": seen}
+        found: Tensor = model(**{name: torch.tensor(x, device=model.device) for name, x in given.items()}).logits
+        return found
+
+    pairs = [(logits(4, padding), logits(5, padding)) for padding in (0, 1)]
+    if hook is not None:
+        hook.remove()
+    affine = len(given) == 4 and torch.equal(given[0], pairs[0][0])
+    blind = [torch.equal(one[:, 0], other[:, 0]) for one, other in pairs]
+    return _Tried(pairs[0][0].shape[-1], affine, blind[0] if blind[0] == blind[1] else None)
+
+
+def _max_columns(model: Any) -> int:
+    """Columns that it has positions for; RoBERTa's begin after the one of padding."""
+    for name, layer in model.named_modules():
+        if name.endswith("position_embeddings") and isinstance(layer, nn.Embedding):
+            return layer.num_embeddings - (0 if layer.padding_idx is None else layer.padding_idx + 1)
+    return getattr(model.config, "max_position_embeddings", None) or UNBOUNDED
