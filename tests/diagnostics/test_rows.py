@@ -59,6 +59,13 @@ def test_the_system_text_comes_first_and_belongs_to_no_piece() -> None:
     assert made.piece[:6] == [-1] * 5 + [0]
 
 
+def test_plain_text_begins_as_the_tokenizer_begins_a_text() -> None:
+    front = replace(MODEL, tokenizer=replace(MODEL.tokenizer, front=(EOS,)))
+    made, bare = built(model=front), built()
+    assert (made.ids, made.piece, made.answer) == ([EOS, *bare.ids], [-1, *bare.piece], bare.answer + 1)
+    assert built(model=front, chat=chat).ids == built(chat=chat).ids  # a template begins its own
+
+
 def text_of(made: Row, number: int) -> str:
     return written([token for token, piece in zip(made.ids, made.piece, strict=True) if piece == number])
 

@@ -175,6 +175,7 @@ class Counting:
     """A tokenizer that counts what it is asked for."""
 
     texts: list[str]
+    front: tuple[int, ...] = ()
 
     def encode(self, text: str) -> list[int]:
         self.texts.append(text)

@@ -3,6 +3,7 @@
 import json
 import sys
 from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -95,6 +96,14 @@ def test_prompt_and_answer_lines(tmp_path: Path) -> None:
     path = lines(tmp_path / "d.jsonl", [{"prompt": "ab=", "answer": "c"}, {"prompt": "x", "answer": "12", "id": 3}])
     pairs = [Pair(CODEC.encode("ab="), CODEC.encode("c")), Pair(CODEC.encode("x"), CODEC.encode("12"))]
     assert read_pairs(path, form()) == (pairs, {})
+
+
+def test_a_prompt_begins_as_the_tokenizer_begins_a_text(chatty: Path) -> None:
+    """As it will when the model is asked; a chat begins as its template does."""
+    codec = replace(CODEC, front=(EOS,))
+    bare, front = (form(codec=codec)({"prompt": "ab=", "answer": "c"}) for codec in (CODEC, codec))
+    assert front == Pair([EOS, *bare.prompt], bare.answer)
+    assert form(chatty, codec=codec)(ask("user", "assistant")) == form(chatty)(ask("user", "assistant"))
 
 
 def test_what_a_template_always_writes_is_no_answer(tmp_path: Path) -> None:
@@ -196,4 +205,4 @@ def test_without_transformers_chats_say_what_to_install(chatty: Path, monkeypatc
     monkeypatch.setitem(sys.modules, "transformers", None)
     with pytest.raises(ValueError) as caught:
         form(chatty)(ask("user", "assistant"))
-    assert str(caught.value) == "chats need transformers: pip install 'unveil[chat]', or use prompts without chat"
+    assert str(caught.value) == "the model's chat template needs transformers: pip install 'unveil[hf]'"

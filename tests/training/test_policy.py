@@ -12,6 +12,7 @@ from accelerate import Accelerator
 from safetensors.torch import load_file
 
 from tests.training import rounds
+from tests.training.folder import TEMPLATE, model_folder
 from tests.training.rounds import HERE, recipe
 from tests.training.test_processes import launch
 from unveil.decoding.model import Model
@@ -262,6 +263,22 @@ def test_validation_decodes_as_users_do(base: Path, alone: Path, tmp_path: Path)
     card = json.loads((alone / "policy" / "card.json").read_text())
     assert card["validated"] == found | {"step": kept["step"]}
     assert card["task"] == "sudoku" and card["reward"] == made.reward and card["revision"] == model.revision
+
+
+def test_a_model_with_a_template_is_asked_in_chats(tmp_path: Path) -> None:
+    """In rollouts and in validation, as it is in evaluation."""
+    base = model_folder(tmp_path / "model", template=TEMPLATE, layers=1, width=16, head_width=8, feed_width=32)
+    made, model = recipe(base), Model.load(base, dtype="float64")
+    _, update = opened(made, tmp_path / "none")
+    asked = update.answering.asked(0)
+    rows = update.answering.answered(asked, 1).finished
+    given = [row.tokens[0, : int(row.start)].tolist() for row in rows]
+    assert given == [model.ids(model.asked(problem.prompt, problem.prefix)) for problem in asked.problems]
+    assert given[0] == model.tokenizer.encode(f"<user>{asked.problems[0].prompt.strip()}[EOS]<assistant>")
+    problems, net = made.problems.held_out, made.net()
+    answers = model.decode([model.asked(one.prompt) for one in problems], made.sampler(net, "coins_or_best", 1.0))
+    right = [rounds.variety(one, answer.text) for one, answer in zip(problems, answers, strict=True)]
+    assert made.validate(net, model)["validation_accuracy"] == pytest.approx(sum(right) / len(right))
 
 
 def test_processes_share_the_problems_of_a_round(base: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -10,6 +10,7 @@ import torch
 from safetensors import safe_open
 
 import unveil
+from tests.checkpoints.byte_pairs import dream_folder
 from tests.training.folder import CODEC, EOS, MASK, TEMPLATE, lines, model_folder, words
 from unveil.checkpoints.weights import load_checkpoint
 from unveil.files import read_jsonl, write_json
@@ -59,6 +60,14 @@ def test_it_is_a_recipe_and_learns(recipe: SFT, base: Path, tmp_path: Path) -> N
     assert (card["pairs"], card["held_out_pairs"]) == (23, 1)
     kept = recipe.validate(load_checkpoint(best, dtype=torch.float32))["score"]
     assert kept == pytest.approx(max(record["score"] for record in scored), abs=0.05)  # bfloat16 on disk
+
+
+def test_a_tokenizer_of_byte_pairs_goes_along(tmp_path: Path) -> None:
+    base = dream_folder(tmp_path / "base")
+    recipe = tuning(base, lines(tmp_path / "d.jsonl", words()))
+    recipe.save(recipe.model(), tmp_path / "model")
+    before, after = (unveil.load(folder).ids("<|im_start|>hello") for folder in (base, tmp_path / "model"))
+    assert before == after
 
 
 def test_the_folder_loads_with_all_that_stood_beside_the_base(recipe: SFT, base: Path, tmp_path: Path) -> None:

@@ -1,50 +1,103 @@
 """A model's chat template: messages to text."""
 
-from collections.abc import Callable
+import hashlib
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 
+from tokenizers import Tokenizer, models
+
+from unveil.checkpoints.tokenizer import special_names
 from unveil.files import read_json
+
+MARK = "unveil:mark"  # found again in a rendered chat
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class ChatTemplate:
+    """(messages, whether an answer is to follow) -> text, by transformers, which runs the template in a sandbox.
+
+    Some templates (LLaDA-8B-Instruct's) always begin the next answer; where none is to follow that is cut off.
+    """
+
+    text: str  # the template
+    names: Mapping[str, str] = field(default_factory=dict)  # special tokens that it may write, as bos_token
+
+    @property
+    def hash(self) -> str:
+        """Twelve hexadecimal digits of the template."""
+        return hashlib.sha256(self.text.encode()).hexdigest()[:12]
+
+    @property
+    def turn_end(self) -> str:
+        """What is written after an answer; nothing for a template that refuses a question and its answer."""
+        chat = [{"role": "user", "content": "?"}, {"role": "assistant", "content": MARK}]
+        try:
+            _, answered, end = self(chat, False).rpartition(MARK)
+        except Refused:
+            return ""
+        return end if answered else ""
+
+    def __call__(self, messages: Sequence[Mapping[str, str]], ask: bool) -> str:
+        """ValueError where the template refuses the messages, or transformers is not installed."""
+        text = self._applied(messages, ask)
+        return text if ask else text.removesuffix(self._always)
+
+    @cached_property
+    def _always(self) -> str:
+        """What it writes after any messages, where it does not listen to what is asked."""
+        one = [{"role": "user", "content": "."}]
+        try:
+            return self._applied([], False) if self._applied(one, False) == self._applied(one, True) else ""
+        except Refused:  # no chat is empty, or so short, for this one
+            return ""
+
+    @cached_property
+    def _applied(self) -> Callable[[Sequence[Mapping[str, str]], bool], str]:
+        try:
+            from jinja2 import TemplateError
+            from transformers import PreTrainedTokenizerFast
+        except ImportError:
+            raise ValueError("the model's chat template needs transformers: pip install 'unveil[hf]'") from None
+        empty = Tokenizer(models.WordLevel({}, unk_token=""))  # only text is written here
+        tokenizer = PreTrainedTokenizerFast(tokenizer_object=empty, chat_template=self.text, **self.names)
+
+        def applied(messages: Sequence[Mapping[str, str]], ask: bool) -> str:
+            chat = [dict(message) for message in messages]
+            try:  # as a batch: a chat without messages is an error for transformers
+                return str(tokenizer.apply_chat_template([chat], tokenize=False, add_generation_prompt=ask)[0])
+            except TemplateError as error:
+                raise Refused(f"the model's chat template refuses the messages ({error}): change them") from None
+
+        return applied
+
+
+class Refused(ValueError):
+    """Messages that a template does not take."""
 
 
 def has_template(folder: Path) -> bool:
     """Whether a model's folder has a chat template."""
-    settings = folder / "tokenizer_config.json"
-    written = settings.is_file() and read_json(settings).get("chat_template")
-    return bool(written) or (folder / "chat_template.jinja").is_file()
+    return _text(folder) is not None
 
 
-def chat_template(folder: Path) -> Callable[[list[dict[str, str]], bool], str]:
-    """(messages, whether an answer is to follow) -> text, by the template of a model's folder (run in a sandbox).
-
-    Some templates (LLaDA-8B-Instruct's) always begin the next answer; where none is to follow that is cut off.
-    ValueError where the folder has none or transformers is not installed.
-    """
-    if not has_template(folder):
+def chat_template(folder: Path) -> ChatTemplate:
+    """The template of a model's folder. ValueError where it has none."""
+    text = _text(folder)
+    if text is None:
         raise ValueError(
             f"{folder} has no chat template: put its chat_template.jinja there, or use prompts without chat"
         )
-    try:
-        from jinja2 import TemplateError
-        from transformers import PreTrainedTokenizerFast
-    except ImportError:
-        raise ValueError("chats need transformers: pip install 'unveil[chat]', or use prompts without chat") from None
-    tokenizer = PreTrainedTokenizerFast.from_pretrained(folder)
+    return ChatTemplate(text=text, names=special_names(folder))
 
-    def applied(messages: list[dict[str, str]], ask: bool) -> str:
-        # as a batch: a chat without messages is an error for transformers
-        return str(tokenizer.apply_chat_template([messages], tokenize=False, add_generation_prompt=ask)[0])
 
-    one = [{"role": "user", "content": "."}]
-    try:  # what it writes after any messages, where it does not listen to what is asked
-        always = applied([], False) if applied(one, False) == applied(one, True) else ""
-    except TemplateError:  # no chat is empty, or so short, for this one
-        always = ""
-
-    def render(messages: list[dict[str, str]], ask: bool) -> str:
-        try:
-            text = applied(messages, ask)
-        except TemplateError as error:
-            raise ValueError(f"the model's chat template refuses the messages ({error}): change them") from None
-        return text if ask else text.removesuffix(always)
-
-    return render
+def _text(folder: Path) -> str | None:
+    """A file of its own comes before tokenizer_config.json; of several templates there, the default one."""
+    if (folder / "chat_template.jinja").is_file():
+        return (folder / "chat_template.jinja").read_text("utf-8")
+    settings = folder / "tokenizer_config.json"
+    found = read_json(settings).get("chat_template") if settings.is_file() else None
+    if isinstance(found, list):
+        found = {one["name"]: one["template"] for one in found}.get("default")
+    return found or None

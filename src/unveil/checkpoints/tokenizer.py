@@ -1,18 +1,30 @@
-"""Text to ids and back: a folder's tokenizer.json through the `tokenizers` library."""
+"""Text to ids and back: a folder's tokenizer.json, or vocab.json and merges.txt, through the `tokenizers` library."""
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from itertools import takewhile
 from pathlib import Path
-from typing import Protocol, runtime_checkable
+from typing import Any, Protocol, runtime_checkable
 
-from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers
+from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers
 
-from unveil.files import replacing
+from unveil.files import read_json, replacing
+
+BYTE_PAIRS = ("Qwen2Tokenizer", "Qwen2TokenizerFast", "DreamTokenizer")  # the classes of _byte_pairs
+REMEDY = "save it once with transformers' save_pretrained, which writes tokenizer.json"
+QWEN2 = (  # its pieces: contractions, words with what is before them, single digits, signs, line breaks, blanks
+    r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"
+)
 
 
 @runtime_checkable
 class Codec(Protocol):
     """What the rest of the package needs of a tokenizer."""
+
+    @property
+    def front(self) -> Sequence[int]:
+        """Ids that go in front of a raw text, such as Llama's BOS."""
+        ...
 
     def encode(self, text: str) -> list[int]:
         """Ids of a text, without anything added."""
@@ -25,17 +37,19 @@ class Codec(Protocol):
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class FileTokenizer:
-    """A tokenizer.json."""
+    """A tokenizer of the `tokenizers` library."""
 
     tokenizer: Tokenizer
+    front: tuple[int, ...] = ()
 
     @classmethod
     def load(cls, path: Path) -> "FileTokenizer":
         """Read a tokenizer.json; ValueError where it is broken."""
         try:
-            return cls(tokenizer=Tokenizer.from_file(str(path)))
+            tokenizer = Tokenizer.from_file(str(path))
         except Exception as error:  # the library raises plain Exception
             raise ValueError(f"{path} is not a tokenizer file ({error}): download it again") from None
+        return cls(tokenizer=tokenizer, front=_front(tokenizer))
 
     @classmethod
     def characters(cls, alphabet: str, special: Sequence[str]) -> "FileTokenizer":
@@ -84,6 +98,88 @@ class FileTokenizer:
         """Text of ids."""
         text: str = self.tokenizer.decode(list(ids), skip_special_tokens=True)
         return text
+
+    def is_special(self, token: int) -> bool:
+        """Whether a token is left out of text."""
+        added = self.tokenizer.get_added_tokens_decoder().get(token)
+        return added is not None and added.special
+
+
+def load_tokenizer(folder: Path) -> FileTokenizer:
+    """The tokenizer of a model's folder: tokenizer.json, or vocab.json and merges.txt of Qwen2's kind (Dream's).
+
+    ValueError for files that are missing, broken or of another kind.
+    """
+    if (folder / "tokenizer.json").is_file():
+        read = FileTokenizer.load(folder / "tokenizer.json")
+    elif (folder / "vocab.json").is_file() and (folder / "merges.txt").is_file():
+        read = FileTokenizer(tokenizer=_byte_pairs(folder))
+    else:
+        raise ValueError(
+            f"{folder} has no tokenizer.json: text needs one, or vocab.json and merges.txt; token ids can use "
+            "load_checkpoint"
+        )
+    bos = special_names(folder).get("bos_token")
+    if read.tokenizer.post_processor is None and bos is not None and _settings(folder).get("add_bos_token") is True:
+        return replace(read, front=tuple(read.encode(bos)))
+    return read
+
+
+def special_names(folder: Path) -> dict[str, str]:
+    """The special tokens that tokenizer_config.json names, or else special_tokens_map.json: bos_token and so on."""
+    named = {}
+    for file in ("special_tokens_map.json", "tokenizer_config.json"):
+        for name, token in _settings(folder, file).items():
+            content = token.get("content") if isinstance(token, dict) else token
+            if name.endswith("_token") and isinstance(content, str):
+                named[name] = content
+    return named
+
+
+def _settings(folder: Path, file: str = "tokenizer_config.json") -> dict[str, Any]:
+    return read_json(folder / file) if (folder / file).is_file() else {}
+
+
+def _byte_pairs(folder: Path) -> Tokenizer:
+    """Qwen2's tokenizer from its files: NFC, pieces, bytes, pairs; tokenizer_config.json lists what comes after them.
+
+    Dream's own class, which is code, does the same (tokenization_dream.py of its repositories).
+    """
+    settings = _settings(folder)
+    if settings.get("tokenizer_class") not in BYTE_PAIRS:
+        raise ValueError(
+            f"{folder} has no tokenizer.json, and vocab.json of a {settings.get('tokenizer_class')}; known are "
+            f"{', '.join(BYTE_PAIRS)}: {REMEDY}"
+        )
+    try:
+        pairs = models.BPE.from_file(str(folder / "vocab.json"), str(folder / "merges.txt"))
+    except Exception as error:  # the library raises plain Exception
+        raise ValueError(f"{folder}: vocab.json and merges.txt do not fit ({error}): download them again") from None
+    tokenizer = Tokenizer(pairs)
+    tokenizer.normalizer = normalizers.NFC()
+    byte_level = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)
+    tokenizer.pre_tokenizer = pre_tokenizers.Sequence([pre_tokenizers.Split(Regex(QWEN2), "isolated"), byte_level])
+    tokenizer.decoder = decoders.ByteLevel()
+    added = settings.get("added_tokens_decoder")
+    if not added:
+        raise ValueError(f"{folder}/tokenizer_config.json has no added_tokens_decoder, the special tokens: {REMEDY}")
+    for number, token in sorted((int(key), token) for key, token in added.items()):
+        tokenizer.add_tokens([AddedToken(**token)])
+        if (given := tokenizer.token_to_id(token["content"])) != number:
+            raise ValueError(
+                f"{folder}: {token['content']!r} is {number} in tokenizer_config.json, after vocab.json comes {given}: "
+                f"{REMEDY}"
+            )
+    return tokenizer
+
+
+def _front(tokenizer: Tokenizer) -> tuple[int, ...]:
+    """What the post-processor puts in front of a text."""
+    if tokenizer.post_processor is None:
+        return ()
+    encoding = tokenizer.encode("a")
+    ids = zip(encoding.ids, encoding.sequence_ids, strict=True)
+    return tuple(token for token, _ in takewhile(lambda each: each[1] is None, ids))
 
 
 def _pieces(digits: int) -> str:

@@ -48,7 +48,7 @@ def row(
     try:
         _check_labels(source, encode)
         texts = _plain(source, pieces, arrangement) if chat is None else _messages(source, pieces, arrangement, chat)
-        ids, piece = _columns(model, texts, encode)
+        ids, piece = _columns(model, texts, encode, model.tokenizer.front if chat is None else ())
         filler = _filler(model, arrangement, encode)
         masks = max(arrangement.masks, round(arrangement.share * len(ids + filler)))
         _check_fit(model, len(ids + filler) + masks, masks)
@@ -104,10 +104,11 @@ def _added(longer: str, text: str) -> str:
     return longer[len(text) :]
 
 
-def _columns(model: Model, texts: Iterable[Text], encode: Encode) -> tuple[list[int], list[int]]:
-    """Ids, and the piece of each."""
-    ids: list[int] = []
-    piece: list[int] = []
+def _columns(
+    model: Model, texts: Iterable[Text], encode: Encode, front: Sequence[int]
+) -> tuple[list[int], list[int]]:
+    """Ids, and the piece of each; those in front belong to none."""
+    ids, piece = list(front), [NOWHERE] * len(front)
     for number, text in texts:
         part = encode(text)
         if model.denoiser.mask_id in part:

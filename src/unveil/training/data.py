@@ -52,8 +52,10 @@ class LineForm:
     def __call__(self, item: dict[str, Any]) -> Pair:
         """The ids of a line. ValueError says what is wrong with it, LeftOut why the layout does not take it."""
         item = self.layout.line(item, self._chats)
-        prompt, answer = self._chat(item["messages"]) if "messages" in item else _texts(item)
-        pair = Pair(self.codec.encode(prompt), self.codec.encode(answer))
+        chat = "messages" in item
+        prompt, answer = self._chat(item["messages"]) if chat else _texts(item)
+        front = [] if chat else self.codec.front  # as Model.ids has it
+        pair = Pair([*front, *self.codec.encode(prompt)], self.codec.encode(answer))
         while pair.answer and pair.answer[-1] == self.eos:  # templates write it; it is added to every answer
             pair.answer.pop()
         for name, ids in zip(Pair._fields, pair, strict=True):

@@ -212,7 +212,8 @@ class PolicyTraining:
     def _decoded(self, model: Model, sampler: Sampler) -> tuple[Tensor, Tensor, Tensor]:
         """How right each is, its forwards, its new tokens: one answer to each problem."""
         masks, problems = self.problems.task.num_masks, self.problems.held_out
-        rows = [model.canvas(one.prompt, new_tokens=masks, seed=seed) for seed, one in enumerate(problems)]
+        asked = [model.asked(one.prompt, one.prefix) for one in problems]
+        rows = [model.canvas(one, new_tokens=masks, seed=seed) for seed, one in enumerate(asked)]
         right, forwards = (torch.zeros(len(rows), 1, dtype=kind) for kind in (torch.float64, torch.int64))
         for _, finished in model.stream(rows, sampler, batch=self.batch):
             for number, row in finished:

@@ -75,7 +75,7 @@ class Answering:
     def answered(self, asked: Asked, copies: int, teacher: Selector | None = None) -> Rollouts:
         """Decode them, with the policy or with a rule in its place."""
         rows = [
-            self.model.canvas(problem.prompt, new_tokens=self.num_masks, seed=seed)
+            self.model.canvas(self.model.asked(problem.prompt, problem.prefix), new_tokens=self.num_masks, seed=seed)
             for problem, seed in zip(asked.problems, asked.seeds, strict=True)
         ]
         alphas = asked.alphas if len(self.alphas) > 1 else None

@@ -11,9 +11,10 @@ import torch
 from safetensors import safe_open
 from torch import nn
 
+from unveil.checkpoints.adapters import merged, save_adapter
 from unveil.checkpoints.family import Family
 from unveil.checkpoints.locate import locate
-from unveil.checkpoints.tokenizer import FileTokenizer
+from unveil.checkpoints.tokenizer import FileTokenizer, load_tokenizer
 from unveil.checkpoints.weights import family_of, load_checkpoint, read_config, save_checkpoint
 from unveil.files import write_bytes, write_json
 from unveil.models.transformer import Architecture, Transformer
@@ -21,14 +22,17 @@ from unveil.objectives.loss import Batch, Objective
 from unveil.specs import nearest
 from unveil.training.data import LineForm, Pair, Reading, Rows, hold_out
 from unveil.training.instructions import LAYOUTS
-from unveil.training.lora import LoRA, merged, save_adapter
+from unveil.training.lora import LoRA
 from unveil.training.settings import Training
 
 HELD_OUT_MOST = 512  # pairs: validating stays cheap
 EXAMPLES = 64  # at least so many masked rows make a score; few held-out pairs are masked several times
 DTYPES = ("float32", "bfloat16")
 GENERATION = "generation_config.json"
-TEXT_FILES = ("tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "chat_template.jinja", GENERATION)
+TEXT_FILES = (
+    "tokenizer.json", "vocab.json", "merges.txt", "tokenizer_config.json", "special_tokens_map.json",
+    "chat_template.jinja", GENERATION,
+)  # fmt: skip
 
 
 class Base(NamedTuple):
@@ -100,12 +104,14 @@ class Tuning(ABC):
         config = read_config(folder)
         family = family_of(folder, config)
         architecture = family.read(config)
+        if architecture.mask_id >= architecture.vocabulary:
+            raise ValueError(
+                f"{folder} is causal and has no mask token to train with: put is_causal false and a mask_token_id into "
+                "its config.json"
+            )
         if not architecture.end_ids:
             raise ValueError(f"{folder}/config.json has no eos_token_id: answers need an end, name its id there")
-        if not (folder / "tokenizer.json").is_file():
-            raise ValueError(f"{folder} has no tokenizer.json: text needs one")
-        codec = FileTokenizer.load(folder / "tokenizer.json")
-        return Base(folder, family, architecture, codec, architecture.end_ids[0])
+        return Base(folder, family, architecture, load_tokenizer(folder), architecture.end_ids[0])
 
     def form(self, canvas: int | None) -> LineForm:
         """How a line becomes ids of the base; what must fit on a canvas."""
@@ -165,7 +171,7 @@ class Tuning(ABC):
         assert isinstance(model, Transformer)
         base = self.source
         if self.lora is not None:
-            save_adapter(model, self.lora, folder / "adapter", base.family, self.base)
+            save_adapter(model, folder / "adapter", base.family, self.base)
             model = merged(model)
         save_checkpoint(model, folder, base.family, dtype=stored_dtype(base.folder))
         for name in TEXT_FILES:
