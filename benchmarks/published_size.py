@@ -1,4 +1,4 @@
-"""One forward at a published vocabulary: matrix-product rate, transformers on the same weights, a cached step, ragged rows.
+"""One forward at a published vocabulary: matrix-product rate, transformers on the same weights, a cached step, rows.
 
 Random weights of LLaDA's shape, width 1,024, 8 layers, 126,464 tokens, float32. A forward ends in a token and its
 probability for each [MASK], as decoding needs it; so does the reference, transformers' Llama seeing both ways

@@ -36,7 +36,7 @@ def test_a_name_and_its_settings(text: str, sampler: Sampler) -> None:
     assert parse_sampler(text, 16) == sampler
 
 
-KNOWN = "known are llada, dream, fast_dllm, eb_sampler, remdm, evotoken, policy"
+KNOWN = "known are llada, dream, fast_dllm, eb_sampler, remdm, evotoken, left_to_right, policy"
 BAD = [
     ("", f"unknown sampler '': {KNOWN}"),
     ("lada", f"unknown sampler 'lada': did you mean 'llada'? {KNOWN}"),

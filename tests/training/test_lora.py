@@ -12,6 +12,7 @@ from torch import nn
 
 from tests.toy import blank, toy
 from tests.training.folder import lines, model_folder, words
+from unveil.checkpoints.adapters import merged, save_adapter
 from unveil.checkpoints.dream import DREAM
 from unveil.checkpoints.family import Family
 from unveil.checkpoints.llada import LLADA
@@ -20,14 +21,14 @@ from unveil.files import read_jsonl
 from unveil.models.denoiser import Want
 from unveil.models.transformer import Transformer
 from unveil.objectives.loss import Batch
-from unveil.training.lora import TARGETS, LoRA, merged, save_adapter
+from unveil.training.lora import TARGETS, LoRA
 from unveil.training.settings import Training
 from unveil.training.sft import SFT
 from unveil.training.trainer import run
 
 LAYOUTS = {
     "plain": {},
-    "biases": {"qkv_bias": True, "other_bias": True, "head_bias": True},
+    "biases": {"qkv_bias": True, "output_bias": True, "feed_bias": True, "head_bias": True},
     "tied, shifted, grouped": {"tied": True, "shift": 1, "heads": 4, "kv_heads": 2},
 }
 
@@ -112,7 +113,7 @@ def test_peft_loads_the_adapter_into_the_published_model(tmp_path: Path, family:
 
     lora = LoRA(r=4, alpha=8, targets=TARGETS)
     model = adapted(lora, dtype=torch.float32)
-    save_adapter(model, lora, tmp_path / "adapter", family, "owner/name")
+    save_adapter(model, tmp_path / "adapter", family, "owner/name")
     base = toy(dtype=torch.float32).state_dict()
     named = {family.published(name).removesuffix(".weight"): x for name, x in base.items()}
     linear = {name: x for name, x in named.items() if x.ndim == 2 and name != family.outer["embed"]}

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from unveil.cli import options
-from unveil.cli.load import check_samplers, load_model
+from unveil.cli.load import Loading, check_samplers, loads
 from unveil.cli.show import busy, check_output, err, out, plain, spaced, table, write_results
 
 if TYPE_CHECKING:
@@ -35,6 +35,7 @@ PromptTokens = Annotated[
 Repeat = Annotated[int, typer.Option("--repeat", min=1, help="Decodes to take the median of.")]
 
 
+@loads
 def bench(
     model: options.ModelName,
     sampler: options.Samplers = None,
@@ -44,10 +45,8 @@ def bench(
     repeat: Repeat = 5,
     seed: options.Seed = 0,
     json: options.JsonFile = None,
-    threads: options.Threads = None,
-    device: options.Device = None,
-    dtype: options.Dtype = None,
-    revision: options.Revision = None,
+    *,
+    loading: Loading,
 ) -> None:
     """Measure tokens per second on random prompts, and the share of time outside the model's forward.
 
@@ -58,7 +57,7 @@ def bench(
     specs = sampler or list(DEFAULTS)
     check_output(json)
     check_samplers(specs)
-    loaded = load_model(model, threads=threads, device=device, dtype=dtype, revision=revision)
+    loaded = loading.model(model)
     new = loaded.new_tokens if new_tokens is None else new_tokens
     given = _prompt_tokens(loaded, new) if prompt_tokens is None else prompt_tokens
     speeds = []
@@ -76,10 +75,11 @@ def bench(
 def speeds_table(speeds: "list[Speed]") -> "Table":
     """A line per sampler."""
     first = speeds[0]
+    kind = first.dtype if first.bits is None else f"{first.bits} bits and {first.dtype}"
     shown = table(
         "sampler", "tokens/\nsecond", "slowest\nto fastest", "forwards", "ms per\nforward", "outside\nthe model",
         title=plain(
-            f"{first.model}: {first.batch} rows, {first.prompt_tokens} + {first.new_tokens} tokens, {first.dtype} on "
+            f"{first.model}: {first.batch} rows, {first.prompt_tokens} + {first.new_tokens} tokens, {kind} on "
             f"{first.device}, threads {first.threads}, median of {first.repeat}"
         ),
     )  # fmt: skip

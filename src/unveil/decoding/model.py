@@ -10,9 +10,15 @@ from typing import NamedTuple
 import torch
 
 from unveil.canvas import Canvas
-from unveil.checkpoints.locate import fingerprint, locate, place
-from unveil.checkpoints.tokenizer import Codec, FileTokenizer
-from unveil.checkpoints.weights import load_checkpoint
+from unveil.checkpoints.adapters import adapter_folder, read_adapter
+from unveil.checkpoints.chat import ChatTemplate, chat_template, has_template
+from unveil.checkpoints.family import ends
+from unveil.checkpoints.hf import Borrowed, load_denoiser
+from unveil.checkpoints.locate import changed, commit_of, fingerprint, locate, place
+from unveil.checkpoints.quantise import packing
+from unveil.checkpoints.tokenizer import Codec, FileTokenizer, load_tokenizer
+from unveil.checkpoints.weights import Change
+from unveil.decoding.prompt import Prompt, question, rendered, tokens_until, until
 from unveil.decoding.spec import parse_sampler
 from unveil.files import read_json
 from unveil.models.denoiser import Denoiser
@@ -38,11 +44,15 @@ class Model:
     """A loaded model. `denoiser` is all that samplers, objectives and diagnostics need."""
 
     name: str
-    denoiser: Transformer
+    denoiser: Transformer | Borrowed
     tokenizer: Codec
     new_tokens: int  # how many masks a prompt gets where nothing is said
-    revision: str  # a fingerprint of the weights
+    revision: str  # a fingerprint of the weights, adapter and bits included
     end_ids: tuple[int, ...] = ()  # a row ends after a block with one of them
+    chat: ChatTemplate | None = None  # None: prompts are raw text
+    commit: str | None = None  # of the hub repository that it is from
+    adapter: str | None = None  # a fingerprint of the adapter that was added
+    bits: int | None = None  # of the layers' weights, None: as loaded
 
     @classmethod
     def load(
@@ -52,42 +62,88 @@ class Model:
         revision: str | None = None,
         device: str | None = None,
         dtype: str | None = None,
+        attention: str | None = None,
+        trust_remote_code: bool = False,
+        adapter: str | PathLike[str] | None = None,
+        bits: int | None = None,
     ) -> "Model":
-        """A shipped model, a folder of LLaDA's or Dream's layout with a tokenizer.json, or a hub repository.
+        """A shipped model, a folder with its tokenizer, or a hub repository.
 
-        Default device: a GPU if there is one; default dtype: float32 on a CPU, else as stored. No remote code runs.
+        Layouts: those of LLaDA, Dream, Llama, Qwen2 and Qwen3; others run through transformers, without a cache.
+        Default device: a GPU if there is one; default dtype: float32 on a CPU, else as stored. `attention`: causal or
+        bidirectional, where a model leaves the choice. A folder's own code runs only with `trust_remote_code`.
+        `adapter`, a folder or a hub repository in PEFT's format, is added to the weights as they are read; `bits` (8 or
+        4) then rounds the layers' weights, all else stays in `dtype`.
         Raises ValueError for whatever is missing or broken, saying which file.
         """
-        folder = locate(fspath(name), revision)
+        folder = locate(fspath(name), revision, code=trust_remote_code)
         where, kind = place(device, dtype)
-        denoiser = load_checkpoint(folder, device=where, dtype=kind)
-        if not (folder / "tokenizer.json").is_file():
-            raise ValueError(f"{folder} has no tokenizer.json: text needs one; token ids can use load_checkpoint")
-        tokenizer = FileTokenizer.load(folder / "tokenizer.json")
+        added = None if adapter is None else adapter_folder(fspath(adapter))
+        tokenizer = load_tokenizer(folder)
+        chat = chat_template(folder) if has_template(folder) else None
+        turn_end = _turn_end(chat, tokenizer)  # before large weights are read
+        changes: list[Change] = [] if added is None else [read_adapter(added, folder).merge]
+        changes += [] if bits is None else [packing(bits)]
+        denoiser = load_denoiser(
+            folder, device=where, dtype=kind, attention=attention, trust_remote_code=trust_remote_code, changes=changes
+        )
+        mark = None if added is None else fingerprint(added)
         settings = read_json(folder / "generation_config.json") if _has_settings(folder) else {}
         return cls(
             name=fspath(name),
             denoiser=denoiser,
             tokenizer=tokenizer,
             new_tokens=int(settings.get("max_new_tokens", 128)),
-            revision=fingerprint(folder),
-            end_ids=_ends(settings.get("eos_token_id")) or denoiser.architecture.end_ids,
+            revision=changed(fingerprint(folder), mark, bits),
+            end_ids=tuple(dict.fromkeys([*ends(settings), *denoiser.architecture.end_ids, *turn_end])),
+            chat=chat,
+            commit=commit_of(folder),
+            adapter=mark,
+            bits=bits,
         )
 
-    def canvas(self, prompt: str, *, new_tokens: int | None = None, seed: int = 0) -> Canvas:
+    @property
+    def chats(self) -> bool:
+        """Whether prompts can be chats."""
+        return self.chat is not None
+
+    @property
+    def chat_hash(self) -> str | None:
+        """Twelve hexadecimal digits of the chat template."""
+        return None if self.chat is None else self.chat.hash
+
+    def asked(self, prompt: str, prefix: str = "", *, chat: bool | None = None) -> Prompt:
+        """What to give for a question whose answer begins with `prefix`: a chat, or both as one raw text.
+
+        Default: a chat where the model has a template. ValueError for a chat where it has none.
+        """
+        if self.chats if chat is None else chat:
+            if self.chat is None:
+                raise ValueError(f"{self.name} has no chat template: ask with raw text")
+            return question(prompt, prefix)
+        return prompt + prefix
+
+    def ids(self, prompt: Prompt) -> list[int]:
+        """The tokens of a prompt: raw text after what the tokenizer itself puts in front of it, a chat as rendered.
+
+        ValueError for what the vocabulary cannot write, and as `rendered`.
+        """
+        if isinstance(prompt, str):
+            return [*self.tokenizer.front, *self.tokenizer.encode(prompt)]
+        return self.tokenizer.encode(rendered(prompt, self.chat))
+
+    def canvas(self, prompt: Prompt, *, new_tokens: int | None = None, seed: int = 0) -> Canvas:
         """A prompt and its masks. ValueError if it is empty, holds the mask token or does not fit the context."""
         a = self.denoiser.architecture
         count = self.new_tokens if new_tokens is None else new_tokens
-        ids = self.tokenizer.encode(prompt)
+        ids = self.ids(prompt)
         self._fits(len(ids), count)
-        return Canvas.blank(
-            [ids], count, mask_id=a.mask_id, end_ids=self.end_ids, seed=seed, device=self._device
-        )
+        return Canvas.blank([ids], count, mask_id=a.mask_id, end_ids=self.end_ids, seed=seed, device=self._device)
 
     def template(self, text: str, *, seed: int = 0) -> Canvas:
         """Infilling: `[MASK]` in the text is one hole, `[MASK:5]` five. Everything else stays as it is."""
         a = self.denoiser.architecture
-        ids: list[int] = []
+        ids = list(self.tokenizer.front)
         last = 0
         for hole in HOLE.finditer(text):
             count = int(hole.group(1) or 1)
@@ -103,25 +159,37 @@ class Model:
         return Canvas.template([ids], mask_id=a.mask_id, seed=seed, device=self._device)
 
     def sampler(self, sampler: Sampler | str | None, canvas: Canvas) -> Sampler:
-        """A sampler from a value, a spec such as "fast_dllm:threshold=0.9", or LLaDA's one token a forward."""
-        if isinstance(sampler, Sampler):
-            return sampler
-        return parse_sampler(sampler or "llada", int(canvas.num_undecided.max()))
+        """A sampler from a value, a spec such as "fast_dllm:threshold=0.9", or one token a forward.
+
+        ValueError for a causal model without a mask token and a sampler that opens any but the leftmost mask.
+        """
+        causal = self.denoiser.mask_id >= self.denoiser.architecture.vocabulary
+        if not isinstance(sampler, Sampler):
+            left = "left_to_right:cache=block" if isinstance(self.denoiser, Transformer) else "left_to_right"
+            sampler = parse_sampler(sampler or (left if causal else "llada"), int(canvas.num_undecided.max()))
+        if causal and sampler.blocks.size != 1:
+            raise ValueError(f"{self.name} is causal and predicts only the token after what it sees: use left_to_right")
+        return sampler
 
     @torch.inference_mode()  # only text and ids leave
     def decode(
         self,
-        prompts: Sequence[str],
+        prompts: Sequence[Prompt],
         sampler: Sampler | str | None = None,
         *,
         new_tokens: int | None = None,
         batch: int = 16,
         seed: int = 0,
         guidance: float = 0.0,
+        stop: Sequence[str] = (),
     ) -> list[Answer]:
-        """Answers in the order of the prompts, each as if it were alone; `batch` rows are decoded at a time."""
+        """Answers in the order of the prompts, each as if it were alone; `batch` rows are decoded at a time.
+
+        An answer ends before the first of the `stop` texts in it.
+        """
         if isinstance(prompts, str):
             raise ValueError("prompts is one text: give a list, for example [text]")
+        until("", stop)  # refused now, not after the first row
         rows = []
         for number, prompt in enumerate(prompts):
             try:
@@ -130,7 +198,7 @@ class Model:
                 raise ValueError(str(error).replace("prompt 0", f"prompt {number}", 1)) from None
         answers: dict[int, Answer] = {}
         for _, finished in self.stream(rows, sampler, batch=batch, guidance=guidance):
-            answers.update({number: self.answer(row) for number, row in finished})
+            answers.update({number: self.answer(row, stop) for number, row in finished})
         return [answers[number] for number in range(len(rows))]
 
     def stream(
@@ -145,11 +213,18 @@ class Model:
         """The denoiser, under classifier-free guidance where `scale` is not 0."""
         return Guided(inner=self.denoiser, scale=scale) if scale else self.denoiser
 
-    def answer(self, row: Canvas) -> Answer:
-        """The text of a finished one-row canvas."""
+    def answer(self, row: Canvas, stop: Sequence[str] = ()) -> Answer:
+        """The text of a finished one-row canvas, up to its first end id and before the first of the `stop` texts.
+
+        A token in which a stop text begins counts where it also writes text before it.
+        """
         tokens = row.answer(0)
-        masks = tokens.count(self.denoiser.mask_id)
-        return Answer(self.tokenizer.decode(tokens), tokens, int(row.nfe), masks == 0)
+        complete = self.denoiser.mask_id not in tokens
+        whole = self.tokenizer.decode(tokens)
+        text = until(whole, stop)
+        if text != whole:
+            tokens = tokens_until(text, tokens, self.tokenizer.decode)
+        return Answer(text, tokens, int(row.nfe), complete)
 
     @property
     def _device(self) -> str:
@@ -164,9 +239,10 @@ class Model:
             )
 
 
-def _ends(ids: int | list[int] | None) -> tuple[int, ...]:
-    """generation_config.json's eos_token_id: LLaDA's EOS and EoT, for example."""
-    return () if ids is None else tuple(ids) if isinstance(ids, list) else (ids,)
+def _turn_end(chat: ChatTemplate | None, tokenizer: FileTokenizer) -> list[int]:
+    """The special token that ends an answer in a chat: EoT where LLaDA-8B-Instruct's settings name only EOS."""
+    ids = [] if chat is None else tokenizer.encode(chat.turn_end.lstrip())
+    return [token for token in ids[:1] if tokenizer.is_special(token)]
 
 
 def _has_settings(folder: Path) -> bool:

@@ -2,19 +2,14 @@
 
 from dataclasses import dataclass, fields
 from difflib import get_close_matches
-from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor
 
-from unveil.checkpoints.family import Family
-from unveil.files import write_json
-from unveil.models.tensors import write_tensors
+from unveil.checkpoints.adapters import NAME
 from unveil.models.transformer import Transformer
 
 TARGETS = ("query", "key", "value", "output", "gate", "up", "down")
-NAME = "default"  # PEFT's name for the only adapter
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -70,45 +65,3 @@ class LoRA:
             if x.requires_grad:
                 x.data = x.data.to(torch.promote_types(x.dtype, torch.float32))
         return model
-
-
-def merged(model: Transformer) -> Transformer:
-    """A plain model with the adapters added to its weights; `model` stays as it is, other weights are shared."""
-    weights = {name.replace(".base_layer.", "."): x for name, x in model.state_dict().items() if ".lora_" not in name}
-    for name, layer in _adapted(model).items():
-        weight = layer.base_layer.weight
-        delta = layer.get_delta_weight(NAME)
-        weights[f"{name}.weight"] = weight.detach().to(delta.dtype) + delta.detach()
-    with torch.device("meta"):
-        plain = Transformer(model.architecture)
-    plain.load_state_dict(weights, assign=True)
-    if model.architecture.tied:
-        plain.head.weight = plain.embed.weight
-    return plain.requires_grad_(False).eval()
-
-
-def save_adapter(model: Transformer, lora: LoRA, folder: Path, family: Family, base: str) -> None:
-    """Write the adapters as PEFT does, under the published names: they fit the published model as they fit ours."""
-    from peft import LoraConfig
-
-    tensors: dict[str, Tensor] = {}
-    names = []
-    for name, layer in _adapted(model).items():
-        published = family.published(f"{name}.weight").removesuffix(".weight")
-        names.append(published)
-        for part in ("lora_A", "lora_B"):
-            weight = getattr(layer, part)[NAME].weight
-            tensors[f"base_model.model.{published}.{part}.weight"] = weight.detach().cpu().contiguous()
-    config = LoraConfig(
-        r=lora.r, lora_alpha=lora.alpha, lora_dropout=lora.dropout, target_modules=names,
-        base_model_name_or_path=base, inference_mode=True,
-    )  # fmt: skip
-    folder.mkdir(parents=True, exist_ok=True)
-    write_tensors(folder / "adapter_model.safetensors", tensors, {"format": "pt"})
-    plain = {name: sorted(x) if isinstance(x, set) else x for name, x in config.to_dict().items()}
-    write_json(folder / "adapter_config.json", plain)
-
-
-def _adapted(model: Transformer) -> dict[str, Any]:
-    """The layers with an adapter, by name."""
-    return {name: layer for name, layer in model.named_modules() if hasattr(layer, "lora_A")}

@@ -21,6 +21,7 @@ from torch.distributed.checkpoint.state_dict import StateDictOptions, get_model_
 from torch.optim import AdamW, Muon, Optimizer
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
+from unveil.checkpoints.quantise import check_whole
 from unveil.objectives.loss import E, Objective
 from unveil.training.settings import Training
 
@@ -43,8 +44,9 @@ class Session:
     def open(cls, model: nn.Module, training: Training, out: Path) -> "Session":
         """Prepare a model, whose trainable parameters are those that require gradients (all, if none does).
 
-        Raises ValueError for settings that exclude each other.
+        Raises ValueError for settings that exclude each other, and for weights in 8 or 4 bits.
         """
+        check_whole(model, "training")
         accelerator = _accelerator(training, out)
         sharded = accelerator.distributed_type.value == "FSDP"
         for name, value, none in (("ema", training.ema, 0.0), ("optimiser", training.optimiser, "adamw")):
