@@ -16,7 +16,8 @@ from typing import Any, NamedTuple
 import torch
 
 import unveil
-from unveil.evaluation.evaluate import Result, evaluate
+from unveil.evaluation.evaluate import evaluate
+from unveil.evaluation.result import Result
 from unveil.files import write_json
 from unveil.tasks import Problem, task
 

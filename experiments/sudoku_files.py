@@ -12,7 +12,8 @@ from pathlib import Path
 import torch
 
 import unveil
-from unveil.evaluation.evaluate import Result, evaluate
+from unveil.evaluation.evaluate import evaluate
+from unveil.evaluation.result import Result
 from unveil.evaluation.statistics import wilson
 from unveil.files import write_json
 from unveil.tasks import task

@@ -18,7 +18,7 @@ from tests.training.folder import CODEC, EOS, MASK, TEMPLATE, lines, model_folde
 from unveil.checkpoints.tokenizer import FileTokenizer
 from unveil.files import write_json
 from unveil.training.data import LineForm, Pair, read_pairs
-from unveil.training.instructions import INSTRUCTION, LAYOUTS, Layout, LeftOut, as_it_is, last_box, s1k
+from unveil.training.instructions import INSTRUCTION, LAYOUTS, Layout, LeftOut, as_it_is, s1k
 from unveil.training.mask_agnostic import MaskAgnosticTuning
 from unveil.training.sft import SFT
 from unveil.training.tuning import Tuning
@@ -26,32 +26,6 @@ from unveil.training.tuning import Tuning
 PRINTED = FileTokenizer.characters(string.printable, ["[EOS]", "[MASK]"])  # a letter is a token
 S1K_EOS, S1K_MASK = (PRINTED.encode(name)[0] for name in ("[EOS]", "[MASK]"))
 WIDE = 2048
-
-# Boxes ----------------------------------------------------------------------------------------------------------------
-
-pieces = st.sampled_from(["a", "1", " ", "\n", ",", r"\frac", r"\{", r"\}", r"\\", "\\\n"])
-balanced = st.recursive(
-    pieces, lambda inner: st.lists(inner, max_size=4).map(lambda parts: "{" + "".join(parts) + "}"), max_leaves=8
-)
-texts = st.lists(balanced, max_size=5).map("".join)
-noise = st.text("ab{}\\ ", max_size=8)
-
-
-@given(noise, texts, noise)
-def test_a_box_ends_where_its_brace_closes_whatever_follows(before: str, inside: str, after: str) -> None:
-    assert last_box(f"{before}\\boxed{{{inside}}}{after}") == inside
-
-
-@given(noise, texts, texts)
-def test_the_last_box_counts(before: str, first: str, last: str) -> None:
-    assert last_box(f"{before}\\boxed{{{first}}} or \\boxed{{{last}}}") == last
-
-
-@given(noise, texts)
-def test_a_box_that_never_closes_is_none(before: str, inside: str) -> None:
-    assert last_box(f"{before}\\boxed{{{inside}") is None
-    assert last_box(before) is None
-
 
 # The layout -----------------------------------------------------------------------------------------------------------
 
@@ -203,7 +177,7 @@ def test_a_template_is_asked_for_where_transformers_is_missing(
     monkeypatch.setitem(sys.modules, "transformers", None)
     recipe, _ = kinds(base, lines(tmp_path / "d.jsonl", fixture(base)), layout="s1k")
     if chats(base):
-        with pytest.raises(ValueError, match="line 1: chats need transformers: pip install 'unveil"):
+        with pytest.raises(ValueError, match="line 1: the model's chat template needs transformers: pip"):
             assert recipe.reading
     else:
         assert len(recipe.reading.pairs) == 4
@@ -309,12 +283,12 @@ def test_what_the_hub_lacks_is_one_sentence(hub: Any, error: Exception, reason: 
         read_pairs("hub:a/b", pair)
     told = str(caught.value)
     assert told.startswith(f"hub:a/b could not be had from the hub ({reason}") and "\n" not in told
-    assert told.endswith("check the name, the split and the network, or download it and give a JSON-lines file")
+    assert told.endswith("check the name, the split and the network, or download it and give a file")
 
 
 def test_without_datasets_the_extra_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "datasets", None)
-    fault = "hub:a/b needs datasets: pip install 'unveil[data]', or download it and give a JSON-lines file"
+    fault = "hub:a/b needs datasets: pip install 'unveil[data]', or download it and give a file"
     with pytest.raises(ValueError, match=f"^{re.escape(fault)}$"):
         read_pairs("hub:a/b", pair)
 

@@ -6,15 +6,27 @@ from types import MappingProxyType, NoneType
 from typing import Any, Literal, get_args, get_origin
 
 from unveil.specs import read_spec
+from unveil.tasks.code.humaneval import HumanEval
+from unveil.tasks.code.mbpp import MBPP
+from unveil.tasks.code.sandbox import Sandbox
 from unveil.tasks.countdown import Countdown
+from unveil.tasks.published.countdown_text import CountdownText
+from unveil.tasks.published.gsm8k import GSM8K
+from unveil.tasks.published.math500 import Math500
+from unveil.tasks.published.sudoku_text import SudokuText
+from unveil.tasks.published.svamp import SVAMP
 from unveil.tasks.rules import Rules
 from unveil.tasks.sudoku import Sudoku
 from unveil.tasks.sums import Sums
-from unveil.tasks.task import Problem, Task
+from unveil.tasks.task import Benchmark, Compared, Generated, Problem, Task, Verdict, generated
 
-__all__ = ["TASKS", "Countdown", "Problem", "Rules", "Sudoku", "Sums", "Task", "task"]
+__all__ = [
+    "GSM8K", "MBPP", "SVAMP", "TASKS", "Benchmark", "Compared", "Countdown", "CountdownText", "Generated", "HumanEval",
+    "Math500", "Problem", "Rules", "Sudoku", "SudokuText", "Sums", "Task", "Verdict", "generated", "task",
+]  # fmt: skip
 
-TASKS: Mapping[str, type[Any]] = MappingProxyType({kind.name: kind for kind in (Sudoku, Countdown, Sums, Rules)})
+KINDS = (Sudoku, Countdown, Sums, Rules, GSM8K, Math500, SVAMP, CountdownText, SudokuText, HumanEval, MBPP)
+TASKS: Mapping[str, type[Any]] = MappingProxyType({kind.name: kind for kind in KINDS})
 
 
 def task(spec: str) -> Task:
@@ -31,8 +43,9 @@ def task(spec: str) -> Task:
 
 
 def _settings(kind: type[Any]) -> dict[str, Any]:
-    """The fields that can be written in a spec, with their types; sets of problems cannot."""
-    return {field.name: field.type for field in fields(kind) if get_origin(field.type) is not frozenset}
+    """The fields that can be written in a spec, with their types; sets of problems and a sandbox cannot."""
+    written = (field for field in fields(kind) if Sandbox not in get_args(field.type))
+    return {field.name: field.type for field in written if get_origin(field.type) is not frozenset}
 
 
 def _convert(key: str, value: str, annotation: Any) -> Any:

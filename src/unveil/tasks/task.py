@@ -1,9 +1,13 @@
-"""What a task is: problems as text, and a judge. No tokens, no tensors."""
+"""What a task is: problems as text, and a judge. No tokens, no tensors.
+
+Some tasks can do more: make fresh problems (`Generated`), have the published ones from the hub (`Benchmark`), judge
+as published work does (`Compared`).
+"""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from os import PathLike
-from typing import Any, Protocol, runtime_checkable
+from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -15,6 +19,13 @@ class Problem:
     id: str  # names the item within its file or its seed
     data: Mapping[str, Any] = field(default_factory=dict, hash=False)  # what the judge needs
     prefix: str = ""  # how the answer begins: given to the model, in the assistant's turn of a chat, and not judged
+
+
+class Verdict(NamedTuple):
+    """What a published rule says of an answer."""
+
+    right: bool
+    remark: str = ""  # why the rule was not followed to its end, such as "beyond bounds"; remarks are counted
 
 
 @runtime_checkable
@@ -33,11 +44,39 @@ class Task(Protocol):
     def num_masks(self) -> int:
         """How many [MASK]s follow the prompt."""
 
-    def generate(self, count: int, seed: int) -> list[Problem]:
-        """Fresh problems; fewer of them with the same seed are the first ones of more."""
-
     def read(self, path: str | PathLike[str]) -> list[Problem]:
-        """The problems of a JSON-lines file. ValueError names the file and the broken line."""
+        """The problems of a file. ValueError names the file and what is broken in it."""
 
     def correct(self, problem: Problem, text: str) -> bool:
         """Whether `text` (the decoded answer) solves `problem`."""
+
+
+@runtime_checkable
+class Generated(Task, Protocol):
+    """A task that makes its problems."""
+
+    def generate(self, count: int, seed: int) -> list[Problem]:
+        """Fresh problems; fewer of them with the same seed are the first ones of more."""
+
+
+@runtime_checkable
+class Benchmark(Task, Protocol):
+    """A task whose problems are published."""
+
+    def fetch(self) -> list[Problem]:
+        """The published test split, from the Hugging Face hub. ValueError if it cannot be had."""
+
+
+@runtime_checkable
+class Compared(Task, Protocol):
+    """A task that is also judged by a published rule, so that numbers can be compared; `correct` is stricter."""
+
+    def compat(self, problem: Problem, text: str) -> Verdict:
+        """What the published rule says of `text`."""
+
+
+def generated(task: Task, remedy: str) -> Generated:
+    """The task as one that makes problems. ValueError, with the remedy, if it cannot."""
+    if not isinstance(task, Generated):
+        raise ValueError(f"task {task.name} cannot make problems: {remedy}")
+    return task

@@ -14,9 +14,10 @@ from types import MappingProxyType
 from typing import Any
 
 from unveil.files import StrPath, read_jsonl
+from unveil.tasks.grading.boxes import BOX, last_box
+from unveil.tasks.hub import hub_rows
 
 HUB = re.compile(r"hub:(?P<name>\w[\w.-]*/\w[\w.-]*)(?:@(?P<revision>[^:]+))?(?::(?P<split>.+))?")
-BOX = r"\boxed{"
 INSTRUCTION = r"""You are an expert in mathematics. Solve the problem step by step; the final answer goes in \boxed{}.
 Reply in this format:
 <reasoning>your steps</reasoning>
@@ -73,20 +74,6 @@ def _text(item: dict[str, Any], name: str) -> str:
     return value
 
 
-def last_box(text: str) -> str | None:
-    r"""What is in the last `\boxed{...}` of a text, up to the brace that closes it; None if there is none.
-
-    Braces after a backslash, as in a set's `\{1, 2\}`, open and close nothing.
-    """
-    _, found, rest = text.rpartition(BOX)
-    depth = 1
-    for mark in re.finditer(r"\\.|[{}]", rest if found else "", re.DOTALL):
-        depth += {"{": 1, "}": -1}.get(mark[0], 0)
-        if depth == 0:
-            return rest[: mark.start()]
-    return None
-
-
 PAIRS = Layout(line=as_it_is)
 LAYOUTS: Mapping[str, Layout] = MappingProxyType({"pairs": PAIRS, "s1k": Layout(line=s1k, most=1024, least=32)})
 
@@ -108,19 +95,6 @@ def _of_hub(data: str) -> Iterable[dict[str, Any]]:
         raise ValueError(
             f"{data!r} is neither a file nor hub:OWNER/NAME[@REVISION][:SPLIT]: correct it, or give a JSON-lines file"
         )
-    try:
-        from datasets import load_dataset
-    except ImportError:
-        raise ValueError(
-            f"{data} needs datasets: pip install 'unveil[data]', or download it and give a JSON-lines file"
-        ) from None
-    rows: Iterable[dict[str, Any]]
-    try:
-        rows = load_dataset(parts["name"], revision=parts["revision"], split=parts["split"] or "train")
-    except Exception as error:  # of many kinds, also of the libraries below
-        reason = str(error).partition("\n")[0] or type(error).__name__
-        raise ValueError(
-            f"{data} could not be had from the hub ({reason}): check the name, the split and the network, "
-            "or download it and give a JSON-lines file"
-        ) from None
-    return rows
+    return hub_rows(
+        parts["name"], split=parts["split"] or "train", revision=parts["revision"], called=data, extra="data"
+    )

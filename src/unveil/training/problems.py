@@ -7,7 +7,7 @@ from typing import Any, cast
 import numpy as np
 
 from unveil.tasks import task
-from unveil.tasks.task import Problem, Task
+from unveil.tasks.task import Generated, Problem, Task, generated
 from unveil.training.settings import Training
 
 
@@ -23,13 +23,13 @@ class Problems:
 
     @cached_property
     def task(self) -> Task:
-        """The task, with problems to learn from. ValueError as `unveil.tasks.task`."""
-        return self._split("train")
+        """The task that judges. ValueError as `unveil.tasks.task`, and if it makes no problems and there is no file."""
+        return self._split("train") if self.data is None else task(self.spec)
 
     def round(self, number: int) -> list[Problem]:
         """Those of a round, counted from 0; each of a file once an epoch."""
         if self.data is None:
-            return self.task.generate(self.each, self.training.loss_seed(number))
+            return self._split("train").generate(self.each, self.training.loss_seed(number))
         learn, _ = self._parts
         places = range(number * self.each, (number + 1) * self.each)
         orders = {
@@ -45,8 +45,9 @@ class Problems:
             return self._split("validation").generate(self.num_held_out, self.training.seed)
         return self._parts[1]
 
-    def _split(self, split: str) -> Task:
-        return cast(Task, replace(cast(Any, task(self.spec)), split=split))
+    def _split(self, split: str) -> Generated:
+        able = generated(task(self.spec), "give a file of them to learn from, --data FILE")
+        return cast(Generated, replace(cast(Any, able), split=split))
 
     @cached_property
     def _parts(self) -> tuple[list[Problem], list[Problem]]:

@@ -16,7 +16,7 @@ from unveil.decoding.model import Model
 from unveil.evaluation.evaluate import evaluate
 from unveil.files import write_json
 from unveil.models.transformer import Architecture, Transformer, initialise
-from unveil.tasks.task import Task
+from unveil.tasks.task import Generated
 
 SPECIAL = ("[EOS]", "[MASK]")
 BLOCK = 32
@@ -42,7 +42,7 @@ def padded(rows: Sequence[Sequence[int | bool]], filling: int | bool) -> Tensor:
 
 
 def accuracy(
-    model: nn.Module, tokenizer: FileTokenizer, task: Task, *, count: int, seed: int, batch: int = 64
+    model: nn.Module, tokenizer: FileTokenizer, task: Generated, *, count: int, seed: int, batch: int = 64
 ) -> float:
     """Share of `count` problems solved, one token a forward by confidence in blocks of 32 (or the canvas, if less)."""
     decoding = whole(model, tokenizer, new_tokens=task.num_masks)

@@ -26,7 +26,7 @@ from unveil.objectives.masked import MaskedDiffusion
 from unveil.tasks.countdown import Countdown
 from unveil.tasks.sudoku import Sudoku
 from unveil.tasks.sums import Sums
-from unveil.tasks.task import Problem, Task
+from unveil.tasks.task import Generated, Problem
 from unveil.training.recipes import lab
 from unveil.training.settings import Training
 
@@ -167,7 +167,7 @@ class LabPuzzles:
 
     def validate(self, model: nn.Module) -> dict[str, float]:
         """Accuracy on validation problems of each task, one token a forward by confidence in blocks of 32."""
-        tasks: dict[str, Task] = {
+        tasks: dict[str, Generated] = {
             "sudoku": Sudoku(),
             "countdown": Countdown(),
             "sums": Sums(),

@@ -1,0 +1,60 @@
+r"""4x4 Sudoku asked in words, as d1 does: the puzzle is 16 digits in a row, and so is the answer.
+
+The puzzles are those of the task `sudoku`, generated or read from the published files; any solution by the rules is
+right. The 16 digits are looked for in the last box, without a box in the last <answer>...</answer>; blanks and line
+breaks between them do not matter. d1 counts the empty cells that agree with one given solution, which is no share of
+problems solved; it is left out.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from os import PathLike
+from typing import ClassVar, Literal
+
+from unveil.tasks.grading.boxes import marked
+from unveil.tasks.published import prompts
+from unveil.tasks.published.asked import Asked
+from unveil.tasks.sudoku import Sudoku
+from unveil.tasks.task import Problem
+
+
+@dataclass(frozen=True, kw_only=True)
+class SudokuText(Asked):
+    """As `Sudoku`; training asks for the split "train", all else keeps "validation"."""
+
+    name: ClassVar[str] = "sudoku-text"
+    describe: ClassVar[str] = (
+        "4x4 Sudoku in words: right when <answer> holds 16 digits in which rows, columns, boxes and givens hold"
+    )
+    instruction: ClassVar[str] = prompts.SUDOKU
+
+    split: Literal["train", "validation"] = "validation"
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        Sudoku(split=self.split)
+
+    def generate(self, count: int, seed: int) -> list[Problem]:
+        """`count` puzzles of the split, drawn independently."""
+        return self._in_words(Sudoku(split=self.split).generate(count, seed))
+
+    def read(self, path: str | PathLike[str]) -> list[Problem]:
+        """The puzzles of a published file, as `Sudoku.read`."""
+        return self._in_words(Sudoku().read(path))
+
+    def _in_words(self, problems: Sequence[Problem]) -> list[Problem]:
+        return [
+            self.asked(
+                f"Solve the following Sudoku puzzle: {problem.data['givens']}\n",
+                None if problem.answer is None else prompts.written("", problem.answer.replace("\n", "")),
+                problem.id,
+                problem.data,
+            )
+            for problem in problems
+        ]
+
+    def correct(self, problem: Problem, text: str) -> bool:
+        """Whether the 16 digits keep the rules and the givens."""
+        digits = "".join((marked(text) or "").split())
+        lines = (digits[row : row + 4] for row in range(0, len(digits), 4))
+        return Sudoku().correct(problem, "\n".join(lines))

@@ -1,0 +1,91 @@
+r"""SVAMP: short word problems with numbers that do not matter (Patel et al. 2021, arXiv 2103.07191).
+
+The authors' file SVAMP.json has all 1,000 problems. The test split of published numbers is that of ChilleD/SVAMP on the
+hub: 300 of them, the other 700 are for training. How they were drawn nobody says; `svamp_test.json` holds the N of
+their IDs "chal-N" in the hub's order, in which `read` gives them, too. It was found by matching the texts of a public
+copy of that split (github.com/wlxlatiao666/logic_tree, data/svamp/test.json), whose first rows are those of the hub.
+
+Body and question are joined by a blank; EvoToken's release joins them without.
+"""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cache
+from os import PathLike
+from pathlib import Path
+from typing import Any, ClassVar, Literal
+
+from unveil.tasks.grading.boxes import marked
+from unveil.tasks.grading.numbers import number
+from unveil.tasks.grading.published import boxed_number
+from unveil.tasks.published import prompts
+from unveil.tasks.published.asked import Published, text_of
+from unveil.tasks.splits import check_split
+from unveil.tasks.task import Problem, Verdict
+
+SPLITS = ("test", "train", "all")
+
+
+@cache
+def _test() -> Mapping[str, int]:
+    """The place of each problem of the test split."""
+    numbers = json.loads(Path(__file__).with_name("svamp_test.json").read_text("utf-8"))
+    return {f"chal-{n}": place for place, n in enumerate(numbers)}
+
+
+@dataclass(frozen=True, kw_only=True)
+class SVAMP(Published):
+    """A JSON list of {"ID", "Body", "Question", "Answer"}; `split` says which of a file's problems to take."""
+
+    name: ClassVar[str] = "svamp"
+    describe: ClassVar[str] = r"SVAMP: word problems; right when the last \boxed{...}, else <answer>, holds the number"
+    instruction: ClassVar[str] = prompts.MATH
+    hub: ClassVar[tuple[str, ...]] = ("ChilleD/SVAMP",)
+    revision: ClassVar[str] = "5e0bf1e5e7c0e9c4bc39180d224f41f3f801b7ef"
+
+    split: Literal["test", "train", "all"] = "test"
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check_split(self.split, SPLITS)
+
+    def read(self, path: str | PathLike[str]) -> list[Problem]:
+        """The problems of the split. ValueError names the file, item and field; also if the file has none of them."""
+        try:
+            items = json.loads(Path(path).read_bytes())
+        except (ValueError, RecursionError) as error:
+            raise ValueError(f"{path} is not JSON ({error}): give SVAMP.json, a list of problems") from None
+        if not isinstance(items, list) or not all(isinstance(item, dict) for item in items):
+            raise ValueError(f"{path} is no list of objects: give SVAMP.json, a list of problems")
+        problems, test = self.all_of(items, f"{path}, item", Path(path).stem), _test()
+        if self.split != "all":
+            problems = [problem for problem in problems if (problem.id in test) == (self.split == "test")]
+        if not problems:
+            raise ValueError(f"{path} has no problem of the {self.split} split: write svamp:split=all")
+        return sorted(problems, key=lambda problem: test[problem.id]) if self.split == "test" else problems
+
+    def fetch(self) -> list[Problem]:
+        """The published test split, from the hub. ValueError if it cannot be had, or for another split."""
+        if self.split != "test":
+            raise ValueError(f"svamp:split={self.split} is read from the authors' file: give --data SVAMP.json")
+        return super().fetch()
+
+    def parsed(self, place: str, id: str, item: Mapping[str, Any]) -> Problem:
+        """The problem of an item, called by its ID. ValueError names the place and the missing or broken field."""
+        name, body, question = (text_of(place, item, field) for field in ("ID", "Body", "Question"))
+        gold = str(item.get("Answer"))  # a number in the authors' file, a text on the hub
+        if number(gold) is None:
+            raise ValueError(f"{place}: 'Answer' is {item.get('Answer')!r}; it must be a number")
+        gold = gold.removesuffix(".0")
+        worked = prompts.written(str(item.get("Equation", "")), rf"\boxed{{{gold}}}")
+        return self.asked(f"{body.strip()} {question.strip()}", worked, name, {"gold": gold})
+
+    def correct(self, problem: Problem, text: str) -> bool:
+        """Whether the number in the last box, without a box that in the last <answer>...</answer>, is the right one."""
+        found = marked(text)
+        return found is not None and number(found) == number(problem.data["gold"])
+
+    def compat(self, problem: Problem, text: str) -> Verdict:
+        """What EvoToken's rule says: `grading.published.boxed_number`."""
+        return Verdict(boxed_number(text) == float(problem.data["gold"]))
