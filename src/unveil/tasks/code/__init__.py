@@ -1,0 +1,1 @@
+"""Tasks whose answers are programs, run in a sandbox."""

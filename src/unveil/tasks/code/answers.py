@@ -1,0 +1,51 @@
+"""The program in an answer: a fenced block, a whole program, or the rest of a function that the prompt began."""
+
+import re
+import textwrap
+from collections.abc import Collection
+
+FENCE = re.compile(r"^([ \t]*)```[^\n`]*\n(.*?)(?:^[ \t]*```|\Z)", re.MULTILINE | re.DOTALL)
+BODY = re.compile(r"\s*\n(?: {2}|\t)|(?: {2}|\t)")  # how the rest of a function begins: an indented line
+LEAVING = ("\nclass", "\ndef", "\n#", "\nif", "\nprint")  # where it ends: Chen et al. 2021, section 3.2, and lm-eval
+AFTER = ("\n#", "\nif", "\nprint")  # where a whole program ends: functions may follow the one that is asked for
+PROGRAM = re.compile(r"^(?:(?:import|from|def|class|async)\b|@)", re.MULTILINE)
+
+
+def defining(names: Collection[str]) -> re.Pattern[str]:
+    """What finds the line that defines any of the names, outside of functions."""
+    return re.compile(rf"^(?:async[ \t]+def|def|class)[ \t]+(?:{'|'.join(map(re.escape, names))})\b", re.MULTILINE)
+
+
+def before(text: str, stops: Collection[str]) -> str:
+    """The text before the first of the stops."""
+    return text[: min((place for stop in stops if (place := text.find(stop)) >= 0), default=len(text))]
+
+
+def unfenced(text: str, defines: re.Pattern[str]) -> str:
+    """The code of an answer: a block in fences ```, the first that defines what is asked if there are several.
+
+    An answer that begins as code ends at its first fence: the prompt opened the block. One without fences is all code.
+    """
+    head = before(text, ("```",))
+    if head == text or BODY.match(head) or defines.search(head):
+        return head
+    blocks = [textwrap.dedent(block) if indent else block for indent, block in FENCE.findall(text)]
+    return next(filter(defines.search, blocks), blocks[0] if blocks else head)
+
+
+def completed(prompt: str, text: str, entry: str) -> str:
+    """The program that an answer makes of HumanEval's prompt.
+
+    An answer that defines the function `entry` anew is a whole program; it follows the prompt, whose imports and other
+    functions it may use. Any other goes on where the prompt ends, up to the first line that leaves the function.
+    """
+    defines = defining([entry])
+    code = unfenced(text, defines)
+    found = defines.search(code)
+    if found is None:
+        return prompt + before(code, LEAVING)
+    if code != text:  # a block
+        return f"{prompt}\n{code}"
+    begin = PROGRAM.search(code)
+    assert begin is not None
+    return f"{prompt}\n{code[begin.start() : found.end()]}{before(code[found.end() :], AFTER)}"
