@@ -27,3 +27,10 @@ def run(*words: object, text: str | None = None) -> Outcome:
 def words_of(text: str) -> str:
     """Text without frames and line breaks, so that a wrapped message can be searched."""
     return " ".join(text.replace("│", " ").split())
+
+
+def untimed(result: dict) -> dict:
+    """A result without what the clock says."""
+    kept = {key: value for key, value in result.items() if key not in {"seconds", "tokens_per_second"}}
+    about = {key: value for key, value in result["record"].items() if key not in {"date", "wall_seconds"}}
+    return {**kept, "record": about}

@@ -5,7 +5,8 @@ from pathlib import Path
 import pytest
 
 import unveil
-from tests.cli.program import PUZZLE, run
+from tests.chats import TEMPLATES, chat_folder
+from tests.cli.program import PUZZLE, run, words_of
 from unveil.checkpoints import locate
 from unveil.sampling.evolve import SoftTokens
 from unveil.sampling.picks import Quota
@@ -132,3 +133,55 @@ def test_long_answers_are_not_broken(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_the_shipped_model_solves_the_puzzle_of_the_help(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(locate, "LAB", Path(unveil.__file__).parent / "lab")
     assert run("decode", "lab-sudoku", PUZZLE).out == "1234\n3412\n4123\n2341\n"
+
+
+@pytest.fixture(scope="module")
+def talking(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return chat_folder(tmp_path_factory.mktemp("talking"), TEMPLATES["chatml"])
+
+
+def test_a_model_with_a_template_is_asked_in_chats(talking: Path) -> None:
+    model = unveil.Model.load(talking)
+    prompts = ["hi?", "one\ntwo"]
+    for more, chat in (([], True), (["--chat"], True), (["--raw"], False)):
+        answers = model.decode([model.asked(prompt, chat=chat) for prompt in prompts])
+        told = run("decode", talking, "hi?", r"one\ntwo", *more)
+        assert told.out == "".join(answer.text + "\n" for answer in answers)
+    assert "has no chat template: ask with raw text" in words_of(run("decode", "lab-sudoku", PUZZLE, "--chat").err)
+
+
+def test_an_answer_begins_and_stops_as_told(talking: Path) -> None:
+    model = unveil.Model.load(talking)
+    for chat, flag in ((True, "--chat"), (False, "--raw")):
+        (whole,) = model.decode([model.asked("hi?", "A:\n", chat=chat)])
+        words = ["decode", talking, "hi?", flag, "--prefix", r"A:\n"]
+        assert run(*words).out == whole.text + "\n" != run("decode", talking, "hi?", flag).out
+        stop = whole.text[2:4]
+        told = run(*words, "--stop", "~", "--stop", stop.replace("\n", r"\n"))
+        assert told.out == whole.text[: whole.text.index(stop)] + "\n"
+
+
+def test_a_chat_is_watched_and_traced(talking: Path, tmp_path: Path) -> None:
+    model = unveil.Model.load(talking)
+    row = model.canvas(model.asked("hi?", "A"))
+    told = run("decode", talking, "hi?", "--prefix", "A", "--watch", "--delay", 0, "--trace", tmp_path / "t")
+    trace = Trajectory.load(tmp_path / "t")
+    assert told.code == 0 and trace.canvas(0).tokens.equal(row.tokens)
+    (answer,) = model.decode([model.asked("hi?", "A")])
+    assert model.answer(trace.canvas(-1)).text == answer.text
+
+
+REFUSED = {
+    "chat": (["--infill", "a[MASK]", "--raw"], "--chat or --raw has no meaning with --infill: the template says what"),
+    "prefix": (["--infill", "a[MASK]", "--prefix", "A"], "--prefix has no meaning with --infill"),
+    "stop": (["--infill", "a[MASK]", "--stop", "A"], "--stop has no meaning with --infill"),
+    "length": (["--infill", "a[MASK]", "--new-tokens", 2], "--new-tokens has no meaning with --infill"),
+    "watched": (["a", "--watch", "--stop", "A"], "--stop has no meaning with --watch, which shows every token"),
+    "empty": (["a", "--stop", ""], "--stop is an empty text: write at least one character"),
+}
+
+
+@pytest.mark.parametrize(("words", "fault"), REFUSED.values(), ids=REFUSED)
+def test_what_does_not_go_together_is_refused(words: list[object], fault: str) -> None:
+    told = run("decode", "nowhere", *words)
+    assert told.code == 2 and fault in words_of(told.err)

@@ -90,6 +90,7 @@ def test_the_report_is_what_the_library_measures(rules: Path, tmp_path: Path) ->
     settings = {
         "tasks": {task.name: task.describe for task in tasks}, "limit": QUESTIONS, "draws": "fresh",
         "letters": "balanced", "pools": "shipped", "chat": False, "dtype": "float32", "device": "cpu",
+        "adapter": None, "bits": None,
     }  # fmt: skip
     expected = report_of(probes, records, tasks, model=model.name, revision=model.revision, settings=settings)
     assert told(out)["settings"] == settings and told(out) == json.loads(json.dumps(expected.to_json()))

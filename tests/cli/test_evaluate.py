@@ -1,26 +1,28 @@
 """unveil evaluate: what the library measures, shown and written; interrupted, it goes on."""
 import json
+from contextlib import nullcontext
 from pathlib import Path
 
 import pytest
 
 import unveil
-from tests.cli.program import run, words_of
+from tests.cli.program import run, untimed, words_of
 from unveil.cli import load
 from unveil.evaluation import evaluate as evaluation
+from unveil.evaluation import items, processes
 from unveil.files import read_jsonl
+from unveil.tasks import Problem, Sudoku, Verdict
 from unveil.tasks import task as task_of
 
 VERB = ["evaluate", "lab-sudoku", "--task", "sudoku"]
-TIMES = {"seconds", "tokens_per_second"}
 FIELDS = {
     "task", "model", "sampler", "n", "accuracy", "ci_low", "ci_high", "nfe_mean", "tokens_per_forward",
     "tokens_per_second", "seconds", "num_masks", "steps", "block", "seed", "batch", "dtype", "revision",
 }  # fmt: skip
 
 
-def untimed(path: Path) -> dict:
-    return {key: value for key, value in json.loads(path.read_text()).items() if key not in TIMES}
+def written(path: Path) -> dict:
+    return untimed(json.loads(path.read_text()))
 
 
 def test_json_is_what_the_library_measures(tmp_path: Path) -> None:
@@ -28,10 +30,10 @@ def test_json_is_what_the_library_measures(tmp_path: Path) -> None:
     assert told.code == 0, told.err
     task, model = task_of("sudoku"), unveil.Model.load("lab-sudoku")
     expected = evaluation.evaluate(model, task, task.generate(5, 3), "llada", seed=3, batch=2, guidance=0.5).to_json()
-    assert untimed(tmp_path / "a.json") == {key: value for key, value in expected.items() if key not in TIMES}
+    assert written(tmp_path / "a.json") == untimed(expected)
     assert expected.keys() >= FIELDS
-    items = read_jsonl(tmp_path / "a.items.jsonl")
-    assert [item["id"] for item in sorted(items, key=lambda item: item["index"])] == [
+    found = read_jsonl(tmp_path / "a.items.jsonl")
+    assert [item["id"] for item in sorted(found, key=lambda item: item["index"])] == [
         problem.id for problem in task.generate(5, 3)
     ]
 
@@ -39,7 +41,7 @@ def test_json_is_what_the_library_measures(tmp_path: Path) -> None:
 def test_the_table_shows_every_sampler(tmp_path: Path) -> None:
     specs = ["llada:steps=10", "fast_dllm:threshold=0.5,block=8,cache=dual"]
     told = run(*VERB, "--limit", 3, "--sampler", specs[0], "--sampler", specs[1], "--json", tmp_path / "b.json")
-    assert "sudoku with lab-sudoku: 3 problems, 19 masks, seed 0" in told.out
+    assert "sudoku with lab-sudoku: 3 problems, 19 masks, seed 0" in told.out and "published" not in told.out
     assert "llada:steps=10" in told.out and "10.00" in told.out and "10/19" in told.out
     assert "fast_dllm:threshold=0.5, block=8, cache=dual" in told.out and "-/8" in told.out
     results = json.loads((tmp_path / "b.json").read_text())["results"]
@@ -57,14 +59,14 @@ def test_a_file_of_problems_and_its_first_ones(tmp_path: Path) -> None:
     lines = [json.dumps({"input": "\n".join(row)}) for row in (["1000", "0002", "4003", "0000"], ["1234", "3412"] * 2)]
     (tmp_path / "two.jsonl").write_text("\n".join([lines[0], lines[0]]) + "\n")
     told = run(*VERB, "--data", tmp_path / "two.jsonl", "--json", tmp_path / "a.json")
-    assert told.code == 0 and untimed(tmp_path / "a.json")["n"] == 2
+    assert told.code == 0 and written(tmp_path / "a.json")["n"] == 2
     run(*VERB, "--data", tmp_path / "two.jsonl", "--limit", 1, "--json", tmp_path / "b.json")
-    assert untimed(tmp_path / "b.json")["n"] == 1
+    assert written(tmp_path / "b.json")["n"] == 1
 
 
 def stop_after(monkeypatch: pytest.MonkeyPatch, count: int) -> None:
     """Ctrl-C after so many items."""
-    append, written = evaluation.append_line, []
+    append, written = items.append_line, []
 
     def counting(path: Path, text: str) -> None:
         append(path, text)
@@ -72,7 +74,7 @@ def stop_after(monkeypatch: pytest.MonkeyPatch, count: int) -> None:
         if len(written) == count:
             raise KeyboardInterrupt
 
-    monkeypatch.setattr(evaluation, "append_line", counting)
+    monkeypatch.setattr(items, "append_line", counting)
 
 
 def test_interrupted_it_goes_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -88,11 +90,11 @@ def test_interrupted_it_goes_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
     before = (tmp_path / "cut.items.jsonl").read_text()
     assert run(*VERB, *settings, "--json", tmp_path / "cut.json").code == 0
     assert (tmp_path / "cut.items.jsonl").read_text().startswith(before)
-    assert untimed(tmp_path / "cut.json") == untimed(tmp_path / "whole.json")
+    assert written(tmp_path / "cut.json") == written(tmp_path / "whole.json")
 
 
 def test_interrupted_without_json_it_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(unveil.Model, "stream", lambda *_, **__: (_ for _ in ()).throw(KeyboardInterrupt))
+    monkeypatch.setattr(evaluation, "steps_queue", lambda *_, **__: (_ for _ in ()).throw(KeyboardInterrupt))
     told = run(*VERB, "--limit", 2)
     assert told.code == 130
     assert told.err == "stopped. Nothing was written: with --json FILE an evaluation can be resumed.\n"
@@ -118,6 +120,8 @@ def no_model(*_: object, **__: object) -> None:
         (["--json", "no/such/folder.json"], "there is no folder no/such; make it first, or name another file"),
         (["--data", "no.jsonl"], "Invalid value for '--data'"),
         (["--task", "sudoko"], "unknown task 'sudoko': did you mean 'sudoku'?"),
+        (["--allow-code-execution"], "task sudoku runs no code: leave out --allow-code-execution"),
+        (["--task", "humaneval"], "runs code that a model wrote: it does so only with --allow-code-execution"),
     ],
 )
 def test_bad_input_is_found_before_the_model_is_loaded(
@@ -126,6 +130,34 @@ def test_bad_input_is_found_before_the_model_is_loaded(
     monkeypatch.setattr(unveil.Model, "load", no_model)
     told = run(*VERB, *words)
     assert told.code == 2 and fault in words_of(told.err) and told.out == ""
+
+
+def test_several_processes_need_a_file(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Said before the model is loaded."""
+    monkeypatch.setattr(unveil.Model, "load", no_model)
+    monkeypatch.setattr(processes, "launched", lambda: nullcontext(processes.Processes(rank=0, count=2)))
+    told = run(*VERB, "--limit", 2)
+    assert told.code == 2 and "2 processes put their items together in a file: give --json FILE" in told.err
+
+
+def test_only_the_first_process_speaks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("RANK", "1")
+    told = run(*VERB, "--limit", 2, "--json", tmp_path / "a.json")
+    assert told == (0, "", "") and not (tmp_path / "a.json").exists()
+
+
+def test_the_table_shows_both_graders_and_on_what_it_ran(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def compat(_: Sudoku, problem: Problem, text: str) -> Verdict:
+        number = int(problem.id.rpartition("-")[2])
+        return Verdict(number < 3, "cut off" if number < 2 else "")
+
+    monkeypatch.setattr(Sudoku, "compat", compat, raising=False)
+    told = run(*VERB, "--limit", 8, "--json", tmp_path / "a.json")
+    result = json.loads((tmp_path / "a.json").read_text())
+    assert (result["compat"], result["remarks"], result["accuracy"]) == (3 / 8, {"cut off": 2}, 0.0)
+    strict, published = (line.split() for line in told.out.splitlines() if line.startswith("llada"))
+    assert strict[1] == "0.0%" and published[1:] == ["37.5%", "13.7-69.4", "cut", "off", "2"]
+    assert "By the published rule" in told.out and f"run {result['record']['run']}: problems " in told.out
 
 
 def test_a_broken_line_is_named(tmp_path: Path) -> None:
@@ -146,7 +178,7 @@ def test_items_of_another_evaluation_are_not_overwritten(tmp_path: Path) -> None
 
 
 def test_a_full_disk_loses_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    append, written = evaluation.append_line, []
+    append, written = items.append_line, []
 
     def full(path: Path, text: str) -> None:
         if len(written) == 2:
@@ -155,7 +187,7 @@ def test_a_full_disk_loses_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPat
         written.append(text)
 
     with monkeypatch.context() as patch:
-        patch.setattr(evaluation, "append_line", full)
+        patch.setattr(items, "append_line", full)
         told = run(*VERB, "--limit", 3, "--json", tmp_path / "a.json")
     assert told.code == 2 and "No space left on device" in told.err and "Errno" not in told.err
     assert len(read_jsonl(tmp_path / "a.items.jsonl")) == 2
@@ -167,8 +199,8 @@ def test_small_models_run_on_one_thread(monkeypatch: pytest.MonkeyPatch) -> None
 
     asked: list[int] = []
     monkeypatch.setattr(torch, "set_num_threads", asked.append)
-    load.load_model("lab-sudoku")
-    load.load_model("lab-sudoku", threads=3)
+    load.Loading().model("lab-sudoku")
+    load.Loading(threads=3).model("lab-sudoku")
     monkeypatch.setattr(load, "SMALL", 10)
-    load.load_model("lab-sudoku")
+    load.Loading().model("lab-sudoku")
     assert asked == [1, 3]

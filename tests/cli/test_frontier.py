@@ -7,10 +7,11 @@ from pathlib import Path
 import pytest
 
 import unveil
-from tests.cli.program import Outcome, run, words_of
+from tests.cli.program import Outcome, run, untimed, words_of
 from unveil.cli.evaluate import item_name
 from unveil.evaluation import evaluate as evaluation
 from unveil.evaluation import frontier as numbers
+from unveil.evaluation import items as kept
 from unveil.policies.confidence import ConfidencePolicy, ConfidenceSettings
 from unveil.policies.store import save_policy
 from unveil.tasks import Sudoku
@@ -20,7 +21,6 @@ VERB = ["frontier", "lab-sudoku", "--task", "sudoku"]
 TWO = ["--sampler", "llada:steps=1|4", "--sampler", "fast_dllm:threshold=0.2|0.9,block=8"]
 SETTINGS = ["llada:steps=1", "llada:steps=4", "fast_dllm:threshold=0.2,block=8", "fast_dllm:threshold=0.9,block=8"]
 FAMILIES = ["llada:steps", "fast_dllm:threshold,block=8"]
-TIMES = {"seconds", "tokens_per_second"}
 
 
 @pytest.fixture(autouse=True)
@@ -42,17 +42,13 @@ def told(tmp_path: Path, *words: object) -> tuple[Outcome, dict]:
     return outcome, json.loads((tmp_path / "frontier.json").read_text())
 
 
-def untimed(result: dict) -> dict:
-    return {key: value for key, value in result.items() if key not in TIMES}
-
-
 def test_results_are_what_the_library_measures(tmp_path: Path) -> None:
     outcome, written = told(tmp_path, *TWO, "--limit", 5, "--seed", 3, "--batch", 2, "--budget", 1, "--budget", 30)
     task, model = task_of("sudoku"), unveil.Model.load("lab-sudoku")
     problems = task.generate(5, 3)
     for spec, result in zip(SETTINGS, written["results"], strict=True):
         expected = evaluation.evaluate(model, task, problems, spec, seed=3, batch=2).to_json()
-        assert untimed(expected).items() <= result.items()
+        assert {**untimed(expected), "unmask": result["unmask"]} == untimed(result)
     assert [result["unmask"] for result in written["results"]] == [
         "Quota(steps=1) on Confidence", "Quota(steps=4) on Confidence",
         "Threshold(bar=0.2) on Confidence", "Threshold(bar=0.9) on Confidence",
@@ -161,7 +157,7 @@ def test_what_was_tried_and_kept_is_told(few: None, tmp_path: Path) -> None:
 
 def stop_at(monkeypatch: pytest.MonkeyPatch, count: int) -> list[str]:
     """Ctrl-C instead of the item after `count`; all that is written."""
-    append, written = evaluation.append_line, list[str]()
+    append, written = kept.append_line, list[str]()
 
     def counting(path: Path, text: str) -> None:
         if len(written) == count:
@@ -169,7 +165,7 @@ def stop_at(monkeypatch: pytest.MonkeyPatch, count: int) -> list[str]:
         append(path, text)
         written.append(f"{path.parent.name}/{path.name}:{json.loads(text)['index']}")
 
-    monkeypatch.setattr(evaluation, "append_line", counting)
+    monkeypatch.setattr(kept, "append_line", counting)
     return written
 
 

@@ -4,7 +4,21 @@ from typing import Annotated
 
 import typer
 
-from unveil.cli import bench, decode, demo, diagnose, evaluate, frontier, models, trace, train, verify
+from unveil.cli import (
+    bench,
+    compare,
+    decode,
+    demo,
+    diagnose,
+    evaluate,
+    export,
+    frontier,
+    lm_eval,
+    models,
+    trace,
+    train,
+    verify,
+)
 from unveil.cli.errors import Verbs
 
 app = typer.Typer(
@@ -18,10 +32,15 @@ app = typer.Typer(
 app.command("decode")(decode.decode)
 app.command("trace")(trace.trace)
 app.command("evaluate")(evaluate.evaluate)
+app.command("compare")(compare.compare)
 app.command("frontier")(frontier.frontier)
+app.command("lm-eval", cls=lm_eval.WithTheirHelp, context_settings=lm_eval.CONTEXT, no_args_is_help=True)(
+    lm_eval.lm_eval
+)
 app.command("diagnose")(diagnose.diagnose)
 app.command("verify")(verify.verify)
 app.command("bench")(bench.bench)
+app.command("export")(export.export)
 app.command("models")(models.models)
 app.command("demo")(demo.demo)
 app.add_typer(train.app, name="train")

@@ -8,12 +8,13 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from unveil.cli import options
-from unveil.cli.load import check_samplers, load_model
+from unveil.cli.load import Loading, check_samplers, loads
 from unveil.cli.show import check_output, err, out, plain
 
 if TYPE_CHECKING:
     from unveil.canvas import Canvas
     from unveil.decoding.model import Model
+    from unveil.decoding.prompt import Prompt
     from unveil.sampling.sampler import Sampler, Step
 
 
@@ -32,6 +33,25 @@ Infill = Annotated[
         "--infill",
         metavar="TEXT",
         help=r"Fill the holes of this text instead: \[MASK] is one token, \[MASK:5] five. \n and - as for prompts.",
+        show_default=False,
+    ),
+]
+Prefix = Annotated[
+    str,
+    typer.Option(
+        "--prefix",
+        metavar="TEXT",
+        help=r"How every answer begins: given to the model, in a chat as the assistant's, and not printed. \n as for "
+        "prompts.",
+        show_default=False,
+    ),
+]
+Stop = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--stop",
+        metavar="TEXT",
+        help=r"Cut an answer before this text. \n as for prompts. Repeat the option for several.",
         show_default=False,
     ),
 ]
@@ -55,10 +75,14 @@ Trace = Annotated[
 ]
 
 
+@loads
 def decode(
     model: options.ModelName,
     prompts: Prompts = None,
     infill: Infill = None,
+    chat: options.Chat = None,
+    prefix: Prefix = "",
+    stop: Stop = None,
     sampler: options.OneSampler = "llada",
     new_tokens: options.NewTokens = None,
     guidance: options.Guidance = 0.0,
@@ -68,12 +92,10 @@ def decode(
     delay: Delay = 0.15,
     candidates: Candidates = False,
     trace: Trace = None,
-    threads: options.Threads = None,
-    device: options.Device = None,
-    dtype: options.Dtype = None,
-    revision: options.Revision = None,
+    *,
+    loading: Loading,
 ) -> None:
-    """Continue prompts, or fill the holes of a text, with any published sampler.
+    """Answer or continue prompts, or fill the holes of a text, with any published sampler.
 
     Answers go to standard output, remarks (forwards, seconds) to standard error.
 
@@ -95,32 +117,36 @@ def decode(
                 least_share, mix (linear, spherical), lookahead, settle,
                 commit (best, consistent, current, first), converged,
                 cache (none, prefix, dual)
+    left_to_right  temperature, top_p, top_k, cache (none, block):
+                for causal models, which know no other order
     policy      path or name, block, temperature, scale, alpha,
                 pick (coins_or_best, some_coins, coin, plackett_luce),
                 cache (none, prefix, dual), mask_share
     """
-    texts = texts_of(prompts or [], infill)
-    if infill is not None and new_tokens is not None:
-        raise ValueError("--new-tokens has no meaning with --infill: the holes say how many tokens are wanted")
-    if candidates and not watch:
-        raise ValueError("--candidates has a meaning only with --watch: give both")
+    texts, stops = texts_of(prompts or [], infill), [spelled(text) for text in stop or []]
+    told = {"--new-tokens": new_tokens is not None, "--chat or --raw": chat is not None, "--prefix": prefix != ""}
+    _check_fit(infill is not None, watch, candidates, stops, told)
     _check_trace(trace, len(texts))
     check_samplers([sampler])
-    loaded = load_model(model, threads=threads, device=device, dtype=dtype, revision=revision)
-    rows = rows_of(loaded, texts, new_tokens, seed) if infill is None else [loaded.template(texts[0], seed=seed)]
+    loaded = loading.model(model)
+    asked = [loaded.asked(text, spelled(prefix), chat=chat) for text in texts if infill is None]
+    rows = rows_of(loaded, asked, new_tokens, seed) if infill is None else [loaded.template(texts[0], seed=seed)]
     listed = _num_listed(loaded.sampler(sampler, rows[0]), sampler) if candidates else 0
     steps: list[Step] = []
-    for group in [[row] for row in rows] if watch else [rows]:
-        see = [steps.append] if trace is not None else []
-        if watch:
-            _watch(loaded, group[0], sampler, guidance, delay, listed, see)
-            continue
-        for row, seconds in finished(loaded, group, sampler, batch, guidance, see):
-            text = loaded.answer(row).text if infill is None else whole(loaded, row)
-            out().print(plain(text), soft_wrap=True)
-            remark(row, seconds)
+    see = [steps.append] if trace is not None else []
+    for row in rows if watch else []:
+        _watch(loaded, row, sampler, guidance, delay, listed, see)
+    for row, seconds in [] if watch else finished(loaded, rows, sampler, batch, guidance, see):
+        text = loaded.answer(row, stops).text if infill is None else whole(loaded, row)
+        out().print(plain(text), soft_wrap=True)
+        remark(row, seconds)
     if trace is not None:
         _save(trace, steps, loaded, loaded.sampler(sampler, rows[0]))
+
+
+def spelled(text: str) -> str:
+    r"""With line breaks for \n."""
+    return text.replace("\\n", "\n")
 
 
 def texts_of(prompts: Sequence[str], infill: str | None) -> list[str]:
@@ -132,7 +158,7 @@ def texts_of(prompts: Sequence[str], infill: str | None) -> list[str]:
         raise ValueError("no prompt: give at least one, - to read standard input, or --infill TEXT")
     if given.count("-") > 1:
         raise ValueError("- stands for standard input, which can be read only once: give it once")
-    texts = [typer.get_text_stream("stdin").read() if text == "-" else text.replace("\\n", "\n") for text in given]
+    texts = [typer.get_text_stream("stdin").read() if text == "-" else spelled(text) for text in given]
     for number, text in enumerate(texts, 1):
         if not text:
             name = f"prompt {number}" if infill is None else "the template"
@@ -140,12 +166,12 @@ def texts_of(prompts: Sequence[str], infill: str | None) -> list[str]:
     return texts
 
 
-def rows_of(model: "Model", texts: Sequence[str], new_tokens: int | None, seed: int) -> "list[Canvas]":
+def rows_of(model: "Model", prompts: "Sequence[Prompt]", new_tokens: int | None, seed: int) -> "list[Canvas]":
     """A canvas for each prompt. Errors: as Model.canvas, with the number of the prompt."""
     rows = []
-    for number, text in enumerate(texts, 1):
+    for number, prompt in enumerate(prompts, 1):
         try:
-            rows.append(model.canvas(text, new_tokens=new_tokens, seed=seed + number - 1))
+            rows.append(model.canvas(prompt, new_tokens=new_tokens, seed=seed + number - 1))
         except ValueError as error:
             fault = str(error)
             alone = fault.startswith("prompt 0")  # the library saw one prompt only
@@ -186,6 +212,18 @@ def remark(row: "Canvas", seconds: float | None) -> None:
     line += "" if seconds is None else f", {seconds:.2f} s"
     line += f", {left} masks left" if left else ""
     err().print(line, style="dim")
+
+
+def _check_fit(infill: bool, watch: bool, candidates: bool, stops: list[str], told: dict[str, bool]) -> None:
+    for name, given in (told | {"--stop": bool(stops)}).items() if infill else ():
+        if given:
+            raise ValueError(f"{name} has no meaning with --infill: the template says what is given and what is wanted")
+    if candidates and not watch:
+        raise ValueError("--candidates has a meaning only with --watch: give both")
+    if stops and watch:
+        raise ValueError("--stop has no meaning with --watch, which shows every token: leave one of them out")
+    if "" in stops:
+        raise ValueError("--stop is an empty text: write at least one character")
 
 
 def _check_trace(trace: Path | None, num_texts: int) -> None:

@@ -9,8 +9,9 @@ import typer
 from unveil.cli import options
 from unveil.cli.decode import finished
 from unveil.cli.errors import keeping
-from unveil.cli.evaluate import check_fit, evaluate_each, item_name, results_table
-from unveil.cli.load import load_model
+from unveil.cli.evaluate import check_fit, evaluate_each, item_name
+from unveil.cli.evaluate_report import results_table
+from unveil.cli.load import Loading
 from unveil.cli.show import out, plain
 
 if TYPE_CHECKING:
@@ -47,10 +48,10 @@ def demo(out_dir: Out = Path("demo"), problems: Problems = 100, threads: options
 
     Example: unveil demo --out demo
     """
-    from unveil.tasks import task as task_of
+    from unveil.tasks import Sums
 
-    task = task_of(TASK)
-    model = load_model(MODEL, threads=threads)
+    task = Sums()
+    model = Loading(threads=threads).model(MODEL)
     check_fit(SAMPLERS, task)
     fresh = task.generate(problems, SEED)
     items = items_in(out_dir, model.revision, problems, SAMPLERS)

@@ -10,7 +10,7 @@ import typer
 
 from unveil.cli import options
 from unveil.cli.errors import keeping
-from unveil.cli.load import load_model
+from unveil.cli.load import Loading, loads
 from unveil.cli.show import bars, err, out, plain, table
 
 if TYPE_CHECKING:
@@ -126,6 +126,7 @@ Out = Annotated[
 ]
 
 
+@loads
 def diagnose(
     model: options.ModelName,
     out_dir: Out,
@@ -139,10 +140,8 @@ def diagnose(
     hotpotqa: Hotpot = None,
     chat: Chat = False,
     tokens: Tokens = 16384,
-    threads: options.Threads = None,
-    device: options.Device = None,
-    dtype: options.Dtype = None,
-    revision: options.Revision = None,
+    *,
+    loading: Loading,
 ) -> None:
     """Find out how far a model reads its prompt and what appended masks cost it; write a report with a card on top.
 
@@ -154,8 +153,8 @@ def diagnose(
     tasks = tasks_of(task, pools, letters.value)
     wanted = reading(chosen(probe, grid, chat=chat), hotpotqa)
     check_questions(wanted, tasks, limit)
-    template = template_of(model, revision) if chat else None
-    loaded = load_model(model, threads=threads, device=device, dtype=dtype, revision=revision)
+    template = template_of(model, loading.revision) if chat else None
+    loaded = loading.model(model)
     fit = {one.name for one in chosen(probe, grid, causal=is_causal(loaded), chat=chat)}
     probes = [one for one in wanted if one.name in fit]
     out_dir.mkdir(parents=True, exist_ok=True)
@@ -274,6 +273,7 @@ def _told(
 
     weight = model.denoiser.embed.weight
     settings |= {"dtype": str(weight.dtype).removeprefix("torch."), "device": str(weight.device)}
+    settings |= {"adapter": model.adapter, "bits": model.bits}
     report = report_of(
         probes, records, tasks, model=model.name, revision=model.revision, settings=settings, chat=settings["chat"]
     )

@@ -2,21 +2,21 @@
 
 import re
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from unveil.cli import options
 from unveil.cli.errors import keeping
-from unveil.cli.load import check_samplers, load_model
-from unveil.cli.show import bars, check_output, err, out, plain, spaced, table, write_results
+from unveil.cli.evaluate_report import tell, write
+from unveil.cli.load import Loading, check_samplers, loads
+from unveil.cli.show import bars, check_output, plain, speaks
 
 if TYPE_CHECKING:
-    from rich.table import Table
-
     from unveil.decoding.model import Model
-    from unveil.evaluation.evaluate import Result
+    from unveil.evaluation.result import Result
     from unveil.tasks import Problem, Task
 
 DEFAULT_LIMIT = 200  # problems, where no file is given
@@ -63,6 +63,7 @@ JsonAndItems = Annotated[
 ]
 
 
+@loads
 def evaluate(
     model: options.ModelName,
     task: TaskSpec,
@@ -72,41 +73,65 @@ def evaluate(
     seed: options.Seed = 0,
     batch: options.Batch = 32,
     guidance: options.Guidance = 0.0,
+    code: options.AllowCode = False,
+    chat: options.Chat = None,
     json: JsonAndItems = None,
-    threads: options.Threads = None,
-    device: options.Device = None,
-    dtype: options.Dtype = None,
-    revision: options.Revision = None,
+    *,
+    loading: Loading,
 ) -> None:
     """Measure accuracy (with a 95 % interval) and forwards of a model on a task.
 
+    Among several processes (`accelerate launch -m unveil evaluate ...`, or torchrun) each takes its share of the
+    problems; every item is what one process gives, and any number of processes may go on with what others began.
+
     Example: unveil evaluate lab-sudoku --task sudoku --sampler llada --sampler fast_dllm:threshold=0.9 --json out.json
     """
-    from unveil.tasks import task as task_of
+    from unveil.evaluation.items import check_file, items_beside
+    from unveil.evaluation.processes import launched
 
     specs = sampler or ["llada"]
     check_output(json)
-    chosen = task_of(task)
+    chosen = task_from(task, code)
     problems = problems_of(chosen, data, limit, seed)
     check_fit(specs, chosen)
-    loaded = load_model(model, threads=threads, device=device, dtype=dtype, revision=revision)
-    items = items_beside(json, len(specs))
-    with keeping(_kept(items)):
-        results = evaluate_each(loaded, chosen, problems, specs, items, seed=seed, batch=batch, guidance=guidance)
-        out().print(results_table(results))
-        if json is not None:
-            write_results(json, [result.to_json() for result in results])
-            err().print(f"written: {plain(str(json))} and {plain(str(items[0]))}", style="dim", soft_wrap=True)
+    items = [None] * len(specs) if json is None else items_beside(json, len(specs))
+    with launched() as processes, keeping(_kept(items)):
+        check_file(json, processes)
+        loaded = replace(loading, device=loading.device or processes.device).model(model)
+        results = evaluate_each(
+            loaded, chosen, problems, specs, items, seed=seed, batch=batch, guidance=guidance, chat=chat, data=data,
+            processes=processes,
+        )  # fmt: skip
+        if speaks():
+            tell(results)
+            write(results, json, items)
+
+
+def task_from(spec: str, code: bool) -> "Task":
+    """The task of --task, with a sandbox where code may run. Errors: as `tasks.task` and `allow_code`."""
+    from unveil.tasks import task
+    from unveil.tasks.code.sandbox import allow_code
+
+    return allow_code(task(spec), code)
 
 
 def problems_of(task: "Task", data: Path | None, limit: int | None, seed: int) -> "list[Problem]":
-    """Those of the file, or fresh ones. ValueError for an empty file."""
-    if data is None:
+    """Those of the file; else fresh ones where the task makes them, or the published ones.
+
+    ValueError for an empty file, or where none can be had.
+    """
+    from unveil.tasks import Benchmark, Generated
+
+    if data is not None:
+        problems = task.read(data)[:limit]
+        if not problems:
+            raise ValueError(f"{data} holds no problem: every line must be one")
+        return problems
+    if isinstance(task, Generated):
         return task.generate(DEFAULT_LIMIT if limit is None else limit, seed)
-    problems = task.read(data)[:limit]
-    if not problems:
-        raise ValueError(f"{data} holds no problem: every line must be one")
-    return problems
+    if isinstance(task, Benchmark):
+        return task.fetch()[:limit]
+    raise ValueError(f"task {task.name} neither makes problems nor fetches them: give --data FILE")
 
 
 def check_fit(specs: Sequence[str], task: "Task") -> None:
@@ -116,14 +141,6 @@ def check_fit(specs: Sequence[str], task: "Task") -> None:
     check_samplers(list(specs))
     for spec in specs:
         parse_sampler(spec, task.num_masks)
-
-
-def items_beside(json: Path | None, count: int) -> list[Path | None]:
-    """One JSON-lines file per sampler: out.json has out.items.jsonl, or out.items.1.jsonl and so on."""
-    if json is None:
-        return [None] * count
-    numbers = [""] if count == 1 else [f".{number}" for number in range(1, count + 1)]
-    return [json.with_name(f"{json.stem}.items{number}.jsonl") for number in numbers]
 
 
 def item_name(spec: str) -> str:
@@ -141,12 +158,9 @@ def evaluate_each(
     problems: "Sequence[Problem]",
     specs: Sequence[str],
     items: Sequence[Path | None],
-    *,
-    seed: int,
-    batch: int,
-    guidance: float = 0.0,
+    **settings: Any,
 ) -> "list[Result]":
-    """One evaluation after the other, with a bar for each while it runs."""
+    """One evaluation after the other, with a bar for each while it runs; settings as for `evaluate` of the library."""
     from unveil.evaluation.evaluate import evaluate as run
 
     results = []
@@ -155,33 +169,12 @@ def evaluate_each(
             bar = progress.add_task(f"{number}/{len(specs)} {plain(spec)}", total=len(problems))
             results.append(
                 run(
-                    model, task, problems, spec, seed=seed, batch=batch, guidance=guidance, items=path,
-                    on_item=lambda done, _, bar=bar: progress.update(bar, completed=done),  # type: ignore[misc]
+                    model, task, problems, spec, items=path, **settings,
+                    on_item=lambda done, total, bar=bar: progress.update(bar, completed=done, total=total),  # type: ignore[misc]
                 )  # fmt: skip
             )
             progress.remove_task(bar)
     return results
-
-
-def results_table(results: "Sequence[Result]") -> "Table":
-    """A line per sampler."""
-    first = results[0]
-    title = f"{first.task} with {first.model}: {first.n} problems, {first.num_masks} masks, seed {first.seed}"
-    shown = table(
-        "sampler", "correct", "95 %\ninterval", "forwards", "tokens/\nforward", "tokens/\nsecond", "steps/\nblock",
-        title=plain(title) + (f", guidance {first.guidance}" if first.guidance else ""),
-    )  # fmt: skip
-    for result in results:
-        shown.add_row(
-            spaced(result.sampler),
-            f"{result.accuracy:.1%}",
-            f"{100 * result.ci_low:.1f}-{100 * result.ci_high:.1f}",
-            f"{result.nfe_mean:.2f}",
-            f"{result.tokens_per_forward:.2f}",
-            f"{result.tokens_per_second:,.0f}",
-            f"{'-' if result.steps is None else result.steps}/{result.block}",
-        )
-    return shown
 
 
 def _kept(items: Sequence[Path | None]) -> str:

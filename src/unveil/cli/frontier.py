@@ -18,8 +18,9 @@ from unveil.cli.evaluate import (
     evaluate_each,
     item_name,
     problems_of,
+    task_from,
 )
-from unveil.cli.load import load_model
+from unveil.cli.load import Loading, loads
 from unveil.cli.show import out
 
 if TYPE_CHECKING:
@@ -91,6 +92,7 @@ BlockSizes = Annotated[
 ]
 
 
+@loads
 def frontier(
     model: options.ModelName,
     task: TaskSpec,
@@ -107,10 +109,9 @@ def frontier(
     seed: options.Seed = 0,
     batch: options.Batch = 32,
     guidance: options.Guidance = 0.0,
-    threads: options.Threads = None,
-    device: options.Device = None,
-    dtype: options.Dtype = None,
-    revision: options.Revision = None,
+    code: options.AllowCode = False,
+    *,
+    loading: Loading,
 ) -> None:
     """Measure accuracy against forwards for samplers and grids: table, plot, areas, the best setting for a budget.
 
@@ -118,21 +119,20 @@ def frontier(
     'llada:steps=1|2|5|10' --budget 2 --out frontier
     """
     from unveil.cli.frontier_report import report
-    from unveil.evaluation.frontier import families_of, held_out
-    from unveil.tasks import task as task_of
+    from unveil.evaluation.frontier import families_of
 
-    chosen = task_of(task)
+    chosen = task_from(task, code)
     families, span = families_of([*(sampler or []), *heuristics(tune, blocks, chosen)]), span_from(range_)
     check_fit(settings_of(families), chosen)
     problems = problems_of(chosen, data, limit, seed)
-    found = held_out(chosen, tune_limit, tune_seed, {one.prompt for one in problems}) if tune else []
+    found = searched_on(chosen, tune_limit, tune_seed, problems) if tune else []
     out_dir.mkdir(parents=True, exist_ok=True)
-    loaded = load_model(model, threads=threads, device=device, dtype=dtype, revision=revision)
+    loaded = loading.model(model)
     measure = partial(measured, loaded, chosen, batch=batch, guidance=guidance)
     with keeping(f"What was done is kept in {out_dir}. The same command goes on from there."):
         search = searched(measure, families, found, out_dir, seed=tune_seed) if tune else None
         families = families if search is None else search.kept
-        results = measure(problems, families, out_dir / "items-test", seed=seed)
+        results = measure(problems, families, out_dir / "items-test", seed=seed, data=data)
         test = drawn_from(chosen, len(problems), data, seed)
         report(out_dir, families, results, test=test, span=span, budgets=budget or [], search=search)
 
@@ -159,10 +159,23 @@ def heuristics(tune: bool, blocks: str | None, task: "Task") -> list[str]:
     return heuristic_grids(sizes)
 
 
+def searched_on(task: "Task", count: int, seed: int, test: "Sequence[Problem]") -> "list[Problem]":
+    """The problems that --tune uses. ValueError if the task makes none, or too few."""
+    from unveil.evaluation.frontier import held_out
+    from unveil.tasks import generated
+
+    remedy = "leave out --tune; settings can be compared on problems that are not for the test, --data FILE"
+    return held_out(generated(task, remedy), count, seed, {one.prompt for one in test})
+
+
 def drawn_from(task: "Task", count: int, data: Path | None, seed: int) -> str:
     """What the test problems are."""
+    from unveil.tasks import Generated
+
     if data is not None:
         return f"{count} problems of {data}"
+    if not isinstance(task, Generated):
+        return f"{count} problems of the published test split"
     return f"{count} generated problems, {getattr(task, 'split', 'no')} split, seed {seed}"
 
 
@@ -211,15 +224,19 @@ def measured(
     seed: int,
     batch: int,
     guidance: float,
+    data: Path | None = None,
 ) -> "dict[str, Measured]":
     """Every setting of the families on the problems. Items of other models, problems or seeds are in other folders."""
-    from unveil.evaluation.evaluate import run_id
+    from unveil.evaluation.setup import Setup
 
     specs = settings_of(families)
-    folder = folder.with_name(f"{folder.name}-{run_id(model, task, problems, None, seed, guidance)}")
+    setup = Setup(model=model, task=task, problems=problems, spec=None, seed=seed, guidance=guidance)
+    folder = folder.with_name(f"{folder.name}-{setup.run}")
     folder.mkdir(exist_ok=True)
     items = [folder / item_name(spec) for spec in specs]
-    results = evaluate_each(model, task, problems, specs, items, seed=seed, batch=batch, guidance=guidance)
+    results = evaluate_each(
+        model, task, problems, specs, items, seed=seed, batch=batch, guidance=guidance, data=data
+    )  # fmt: skip
     return {spec: _measured(result.to_json(), path) for spec, result, path in zip(specs, results, items, strict=True)}
 
 
@@ -235,8 +252,8 @@ def _measured(result: Mapping[str, Any], items: Path) -> "Measured":
     import numpy as np
 
     from unveil.evaluation.frontier import Measured
-    from unveil.files import read_jsonl
+    from unveil.evaluation.items import read_items
 
-    records = sorted(read_jsonl(items, drop_incomplete=True), key=lambda record: record["index"])
+    records = read_items(items)
     correct, forwards = (np.array([float(record[name]) for record in records]) for name in ("correct", "nfe"))
     return Measured(result=result, correct=correct, forwards=forwards)

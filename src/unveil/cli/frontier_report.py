@@ -103,11 +103,7 @@ def _accuracy(one: "Measured") -> tuple[str, str, str]:
 
 def rule_of(one: "Measured") -> str:
     """The rule that opens masks, such as "Threshold(bar=0.9) on Confidence"."""
-    from unveil.decoding.spec import parse_sampler
-    from unveil.sampling.sampler import Select
-
-    unmask = parse_sampler(one.sampler, one.result["num_masks"]).unmask
-    return f"{unmask.pick} on {type(unmask.score).__name__}" if isinstance(unmask, Select) else type(unmask).__name__
+    return str(one.result["record"]["unmask"])
 
 
 def areas_table(under: "Sequence[Area]", span: "Span") -> "Table":

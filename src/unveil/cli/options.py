@@ -5,14 +5,20 @@ from typing import Annotated
 
 import typer
 
-SAMPLERS = ("llada", "dream", "fast_dllm", "eb_sampler", "remdm", "evotoken", "policy")  # as in decoding.spec
-TASKS = ("sudoku", "countdown", "sums", "rules")  # the same for tasks
+SAMPLERS = (  # as in decoding.spec
+    "llada", "dream", "fast_dllm", "eb_sampler", "remdm", "evotoken", "left_to_right", "policy",
+)  # fmt: skip
+TASKS = (  # the same for tasks
+    "sudoku", "countdown", "sums", "rules", "gsm8k", "math500", "svamp", "countdown-text", "sudoku-text", "humaneval",
+    "mbpp",
+)  # fmt: skip
+LAYOUTS = ("llada", "dream", "llama", "qwen2", "qwen3", "a2d-llama", "a2d-qwen2", "a2d-qwen3", "hf")  # of checkpoints
 
 ModelName = Annotated[
     str,
     typer.Argument(
         metavar="MODEL",
-        help="A shipped model (`unveil models` lists them), a folder in LLaDA's or Dream's layout, or a Hugging Face "
+        help="A shipped model (`unveil models` lists them), a folder with a published model, or a Hugging Face "
         "repository owner/name.",
         show_default=False,
     ),
@@ -49,6 +55,20 @@ NewTokens = Annotated[
 Guidance = Annotated[
     float, typer.Option("--guidance", help="Scale of classifier-free guidance; 0 is off. Each forward sees two rows.")
 ]
+Chat = Annotated[
+    bool | None,
+    typer.Option(
+        "--chat/--raw",
+        help="Ask in the model's chat template, or with the text alone. Default: a chat if the model has a template.",
+        show_default=False,
+    ),
+]
+AllowCode = Annotated[
+    bool,
+    typer.Option(
+        "--allow-code-execution", help="Run the code that the model wrote, in a sandbox: humaneval and mbpp need it."
+    ),
+]
 JsonFile = Annotated[
     Path | None,
     typer.Option("--json", metavar="FILE", help="Also write the results there as JSON.", show_default=False),
@@ -77,4 +97,31 @@ Dtype = Annotated[
 Revision = Annotated[
     str | None,
     typer.Option("--revision", help="Branch, tag or commit of a Hugging Face repository.", show_default=False),
+]
+AdapterName = Annotated[
+    str | None,
+    typer.Option(
+        "--adapter",
+        metavar="FOLDER",
+        help="A LoRA adapter in PEFT's format, a folder or a Hugging Face repository; it is added to the weights. "
+        "Needs the extra lora.",
+        show_default=False,
+    ),
+]
+Bits = Annotated[
+    int | None,
+    typer.Option(
+        "--bits",
+        metavar="8|4",
+        help="Round the layers' weights to 8 or 4 bits, so that they take less memory. Needs the extra quantise.",
+        show_default=False,
+    ),
+]
+TrustRemoteCode = Annotated[
+    bool,
+    typer.Option(
+        "--trust-remote-code",
+        help="Let a repository's own Python code run, for a model that neither we nor transformers know. It can do "
+        "whatever you can.",
+    ),
 ]

@@ -1,5 +1,6 @@
 """What the verbs print with: two consoles, and text of models made harmless."""
 
+import os
 import unicodedata
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
@@ -39,7 +40,7 @@ def _console(stderr: bool) -> "Console":
 def busy(text: str) -> Iterator[None]:
     """A moving sign with a text, on a terminal."""
     console = err()
-    with console.status(plain(text)) if console.is_terminal else nullcontext():
+    with console.status(plain(text)) if console.is_terminal and speaks() else nullcontext():
         yield
 
 
@@ -50,8 +51,14 @@ def bars() -> "Iterator[Progress]":
 
     console = err()
     columns = (TextColumn("{task.description}", markup=False), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as progress:
+    silent = not (console.is_terminal and speaks())
+    with Progress(*columns, console=console, transient=True, disable=silent) as progress:
         yield progress
+
+
+def speaks() -> bool:
+    """Whether this process speaks: of several on one evaluation or training, which launchers number, only the first."""
+    return os.environ.get("RANK", "0") == "0"
 
 
 def plain(text: str) -> str:

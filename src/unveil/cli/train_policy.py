@@ -7,8 +7,8 @@ import typer
 
 from unveil.cli.evaluate import Data, TaskSpec
 from unveil.cli.settings import with_settings
-from unveil.cli.show import plain
-from unveil.cli.train_run import ModelOption, Out, Resume, Settings, Threads, report, run_in, speaks, with_preset
+from unveil.cli.show import plain, speaks
+from unveil.cli.train_run import ModelOption, Out, Resume, Settings, Threads, report, run_in, with_preset
 
 # As in the recipe's PRESETS; held equal by a test.
 POLICY_PRESETS = ("llada-8b-instruct", "llada-8b-instruct-full", "dream-7b-instruct", "dream-7b-instruct-full")

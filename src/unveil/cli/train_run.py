@@ -1,6 +1,5 @@
 """How every training is called: the options all of them have, the run, and what is said when it has ended."""
 
-import os
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -10,7 +9,7 @@ from typer.core import TyperCommand
 
 from unveil.cli.errors import keeping
 from unveil.cli.settings import defaults, with_settings, written
-from unveil.cli.show import err, out, plain, table
+from unveil.cli.show import err, out, plain, speaks, table
 from unveil.specs import nearest
 
 if TYPE_CHECKING:
@@ -22,7 +21,8 @@ ModelOption = Annotated[
     typer.Option(
         "--model",
         metavar="MODEL",
-        help="The model to start from: a shipped one, a folder in LLaDA's or Dream's layout, or owner/name.",
+        help="The model to start from: a shipped one, a folder in LLaDA's, Dream's, Llama's or Qwen's layout, or a hub "
+        "repository owner/name.",
         show_default=False,
     ),
 ]
@@ -104,11 +104,6 @@ def run_in(run: Callable[..., Path], recipe: Any, folder: Path, *, resume: bool,
         except torch.OutOfMemoryError as error:
             hint = "set micro_rows=1 and checkpointing=true (for a policy: batch=1), or train adapters"
             raise ValueError(f"not enough memory ({str(error).splitlines()[0]}): {hint}") from error
-
-
-def speaks() -> bool:
-    """Whether this process speaks; `accelerate launch` numbers them."""
-    return os.environ.get("RANK", "0") == "0"
 
 
 def _tell(recipe: "Tuning", folder: Path) -> None:

@@ -1,56 +1,23 @@
-"""Accuracy and forwards of a model on a task under a sampler, item by item, resumable."""
+"""Accuracy and forwards of a model on a task under a sampler, item by item, resumable, by one process or several."""
 
-import hashlib
-import json
 import time
-from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 import torch
 
 from unveil.decoding.model import Model
-from unveil.decoding.spec import mark, parse_sampler
-from unveil.evaluation.statistics import wilson
-from unveil.files import append_line, read_jsonl
-from unveil.sampling.sampler import Sampler, Select
-from unveil.tasks.task import Problem, Task
+from unveil.evaluation.counted import Counted
+from unveil.evaluation.items import Item, Items
+from unveil.evaluation.processes import Processes
+from unveil.evaluation.record import record
+from unveil.evaluation.result import Result, summed
+from unveil.evaluation.setup import Setup
+from unveil.models.guidance import Guided
+from unveil.sampling.queue import steps_queue
+from unveil.tasks.task import Compared, Problem, Task
 
 
-@dataclass(frozen=True, kw_only=True)
-class Result:
-    """One evaluation, with all that is needed to repeat it."""
-
-    task: str
-    difficulty: str  # what the task says of itself, its settings included
-    model: str
-    sampler: str
-    guidance: float
-    n: int
-    accuracy: float
-    ci_low: float  # 95 %, Wilson
-    ci_high: float
-    nfe_mean: float  # forwards per item
-    tokens_per_forward: float  # tokens up to the end id, over forwards, both summed over the items
-    tokens_per_second: float
-    seconds: float  # spent decoding, over all sittings
-    incomplete: int  # items in which a step limit left masks
-    num_masks: int
-    steps: int | None  # forwards planned over all blocks, None where the rule decides
-    block: int
-    seed: int
-    batch: int
-    dtype: str
-    device: str
-    revision: str
-
-    def to_json(self) -> dict[str, Any]:
-        """The fields as JSON types."""
-        return asdict(self)
-
-
-@torch.inference_mode()
 def evaluate(
     model: Model,
     task: Task,
@@ -60,111 +27,98 @@ def evaluate(
     seed: int = 0,
     batch: int = 32,
     guidance: float = 0.0,
+    chat: bool | None = None,
+    data: Path | None = None,
     items: Path | None = None,
+    processes: Processes = Processes(),  # noqa: B008  frozen
     on_item: Callable[[int, int], None] | None = None,
 ) -> Result:
     """Decode every problem with the sampler `spec` and judge the answers.
 
-    `items` is a JSON-lines file with a line per problem; lines of the same evaluation in it are not decoded again.
-    `on_item(done, total)` is called as items finish. Item i draws its noise from seed + i. Raises ValueError for no
-    problems, a sampler that does not fit, or an items file of another evaluation.
+    `chat`: whether the model is asked in its chat template; default: where it has one. `data`: the file that the
+    problems are from, for the record. `items` is a JSON-lines file with a line per problem; what is in it of the same
+    evaluation is not decoded again. `on_item(done, total)` is called as items of this process finish. Item i draws its
+    noise from seed + i, in whichever process. Raises ValueError for no problems, one that does not fit the model, a
+    sampler that does not fit, an items file of another evaluation, and in the end for answers that could not be judged:
+    they stay in `items`, to be judged by the same call.
     """
     if not problems:
         raise ValueError("no problems to evaluate: the file is empty or the limit is 0")
-    sampler = parse_sampler(spec, task.num_masks)
-    run = run_id(model, task, problems, spec, seed, guidance)
-    records = _known(items, run, len(problems))
-    todo = [index for index in range(len(problems)) if index not in records]
-    rows = [model.canvas(problems[i].prompt, new_tokens=task.num_masks, seed=seed + i) for i in todo]
+    began = time.perf_counter()
+    setup = Setup(model=model, task=task, problems=problems, spec=spec, seed=seed, guidance=guidance, chat=chat)
+    kept = Items(path=items, run=setup.run, total=len(problems), processes=processes)
+    known = kept.together()
+    open_ones = [index for index in range(len(problems)) if "correct" not in known.get(index, {})]
+    mine, done = processes.share(open_ones), len(problems) - len(open_ones)
+    total = done + len(mine)
+    for item in _finished(setup, mine, known, batch):
+        kept.add({"run": kept.run, **item})
+        done += 1
+        if on_item is not None:
+            on_item(done, total)
+    found = kept.together()
+    judged = [found[index] for index in range(len(problems))]
+    _check(judged, items)
+    about = record(setup, data=data, processes=processes.count, began=began)
+    return summed(setup, judged, batch=batch, record=about)
+
+
+def _finished(setup: Setup, indices: Sequence[int], known: Mapping[int, Item], batch: int) -> Iterator[Item]:
+    """Items as they finish; the `known` ones were decoded before and are only judged."""
+    for index in indices:
+        if index in known:
+            decoded = {name: value for name, value in known[index].items() if name != "fault"}
+            yield decoded | _verdict(setup, index, decoded["answer"])
+    for decoded in _decoded(setup, [index for index in indices if index not in known], batch):
+        yield decoded | _verdict(setup, decoded["index"], decoded["answer"])
+
+
+@torch.inference_mode()
+def _decoded(setup: Setup, indices: Sequence[int], batch: int) -> Iterator[Item]:
+    """The answers, with what they cost."""
+    if not indices:
+        return
+    model, counted = setup.model, Counted(inner=setup.model.denoiser)
+    denoiser = Guided(inner=counted, scale=setup.guidance) if setup.guidance else counted
+    rows = [setup.canvas(index) for index in indices]
+    sampler = model.sampler(setup.spec, rows[0])
+    columns = {setup.seed + index: 0 for index in indices}  # a row is known by its noise
     last = time.perf_counter()
-    for _, finished in model.stream(rows, sampler, batch=batch, guidance=guidance):
+    for step, finished in steps_queue(sampler, denoiser, rows, batch=batch):
         seconds = (time.perf_counter() - last) / max(1, len(finished))
+        seeds = step.before.seed.tolist()
+        for seed, count in zip(seeds, counted.last[0].view(-1, len(seeds)).sum(0).tolist(), strict=True):
+            columns[seed] += count  # both rows of guidance
         for number, row in finished:
-            index = todo[number]
-            answer, problem = model.answer(row), problems[index]
-            records[index] = {
-                "run": run, "index": index, "id": problem.id, "correct": task.correct(problem, answer.text),
-                "nfe": answer.nfe, "tokens": len(answer.tokens), "complete": answer.complete, "seconds": seconds,
-                "prompt": problem.prompt, "answer": answer.text,
+            index, answer = indices[number], model.answer(row)
+            yield {
+                "index": index, "id": setup.problems[index].id, "nfe": answer.nfe,
+                "tokens": sum(token != row.mask_id for token in answer.tokens), "columns": columns[setup.seed + index],
+                "complete": answer.complete, "seconds": seconds, "prompt": setup.problems[index].prompt,
+                "answer": answer.text,
             }  # fmt: skip
             last = time.perf_counter()
-            if items is not None:
-                append_line(items, json.dumps(records[index]))
-            if on_item is not None:
-                on_item(len(records), len(problems))
-    done = [records[index] for index in range(len(problems))]
-    return _result(model, task, sampler, spec, done, seed=seed, batch=batch, guidance=guidance)
 
 
-def _result(
-    model: Model,
-    task: Task,
-    sampler: Sampler,
-    spec: str,
-    records: list[dict[str, Any]],
-    *,
-    seed: int,
-    batch: int,
-    guidance: float,
-) -> Result:
-    n = len(records)
-    right, forwards, tokens, seconds = (_sum(records, name) for name in ("correct", "nfe", "tokens", "seconds"))
-    low, high = wilson(right, n)
-    block = min(sampler.blocks.size or task.num_masks, task.num_masks)
-    weight = model.denoiser.embed.weight
-    return Result(
-        task=task.name,
-        difficulty=task.describe,
-        model=model.name,
-        sampler=spec,
-        guidance=guidance,
-        n=n,
-        accuracy=right / n,
-        ci_low=low,
-        ci_high=high,
-        nfe_mean=forwards / n,
-        tokens_per_forward=tokens / max(1, forwards),
-        tokens_per_second=tokens / max(seconds, 1e-9),
-        seconds=seconds,
-        incomplete=sum(not record["complete"] for record in records),
-        num_masks=task.num_masks,
-        steps=_steps(sampler, -(-task.num_masks // block)),
-        block=block,
-        seed=seed,
-        batch=batch,
-        dtype=str(weight.dtype).removeprefix("torch."),
-        device=str(weight.device),
-        revision=model.revision,
-    )
+def _verdict(setup: Setup, index: int, text: str) -> Item:
+    """What the task's graders say. A grader that fails loses no answer: the item says how it failed."""
+    problem, task = setup.problems[index], setup.task
+    try:
+        verdict: Item = {"correct": task.correct(problem, text)}
+        if isinstance(task, Compared):
+            right, remark = task.compat(problem, text)
+            verdict |= {"compat": right, "remark": remark}
+    except Exception as error:
+        return {"fault": f"{type(error).__name__}: {error}"}
+    return verdict
 
 
-def _sum(records: list[dict[str, Any]], name: str) -> Any:
-    return sum(record[name] for record in records)
-
-
-def _steps(sampler: Sampler, blocks: int) -> int | None:
-    pick = sampler.unmask.pick if isinstance(sampler.unmask, Select) else None
-    steps: int | None = getattr(pick, "steps", None)
-    return None if steps is None else steps * blocks
-
-
-def run_id(
-    model: Model, task: Task, problems: Sequence[Problem], spec: str | None, seed: int, guidance: float
-) -> str:
-    """What makes two evaluations the same, None: but for the sampler. The batch does not: a row never depends on it."""
-    dtype, sampler = str(model.denoiser.embed.weight.dtype), None if spec is None else mark(spec)
-    about = [model.revision, dtype, repr(task), [p.prompt for p in problems], sampler, seed, guidance]
-    return hashlib.sha256(json.dumps(about).encode()).hexdigest()[:12]
-
-
-def _known(items: Path | None, run: str, total: int) -> dict[int, dict[str, Any]]:
-    if items is None or not items.exists():
-        return {}
-    records = read_jsonl(items, drop_incomplete=True)
-    for number, record in enumerate(records, 1):
-        if record.get("run") != run or not 0 <= record.get("index", -1) < total:
-            raise ValueError(
-                f"{items}, line {number} belongs to another evaluation (other model, data, sampler, seed or limit): "
-                "name another file, or remove it"
-            )
-    return {record["index"]: record for record in records}
+def _check(items: Sequence[Item], path: Path | None) -> None:
+    """ValueError if some could not be judged."""
+    faults = [item for item in items if "fault" in item]
+    if faults:
+        kept = "" if path is None else f" The answers are kept in {path}: the same command judges them again."
+        raise ValueError(
+            f"{len(faults)} of {len(items)} answers could not be judged; the first is {faults[0]['id']}, "
+            f"{faults[0]['fault']}.{kept}"
+        )

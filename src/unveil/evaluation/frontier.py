@@ -16,7 +16,7 @@ from jaxtyping import Float
 from unveil.decoding.spec import expand, grid_items
 from unveil.evaluation.frontier_plot import GRID
 from unveil.evaluation.statistics import Difference, paired_difference
-from unveil.tasks.task import Problem, Task
+from unveil.tasks.task import Generated, Problem
 
 RESAMPLES = 2000
 SMALLEST_BLOCK = 8
@@ -125,7 +125,7 @@ def heuristic_grids(blocks: Sequence[int]) -> list[str]:
     return [f"{recipe}:{key}={values},block={sizes}" for recipe, key, values in HEURISTICS]
 
 
-def held_out(task: Task, count: int, seed: int, taken: Collection[str]) -> list[Problem]:
+def held_out(task: Generated, count: int, seed: int, taken: Collection[str]) -> list[Problem]:
     """`count` generated problems of the validation split, none with a prompt in `taken`.
 
     ValueError if so many cannot be found.

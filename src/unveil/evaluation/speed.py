@@ -36,6 +36,8 @@ class Speed:
     dtype: str
     device: str
     revision: str
+    adapter: str | None
+    bits: int | None
 
     def to_json(self) -> dict[str, Any]:
         """The fields as JSON types."""
@@ -97,7 +99,7 @@ def measure(
             shares.append(1 - sum(timed.seconds) / wall)
             forwards.append(sum(timed.seconds) / len(timed.seconds))
     return Speed(
-        model=model.name,
+        model=model.name, revision=model.revision, adapter=model.adapter, bits=model.bits,
         sampler=spec,
         tokens_per_second=batch * new_tokens / median(walls),
         tokens_per_second_low=batch * new_tokens / max(walls),
@@ -108,9 +110,8 @@ def measure(
         threads=torch.get_num_threads(),
         dtype=str(weight.dtype).removeprefix("torch."),
         device=str(weight.device),
-        revision=model.revision,
         **numbers,
-    )
+    )  # fmt: skip
 
 
 def _random_rows(

@@ -1,6 +1,6 @@
-"""Intervals for what evaluations report: proportions, means, and differences on the same items."""
+"""Intervals and tests for what evaluations report: proportions, means, ratios, and differences on the same items."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from statistics import NormalDist
 from typing import NamedTuple
 
@@ -87,11 +87,64 @@ def paired_difference(
     x, y = np.asarray(a, np.float64), np.asarray(b, np.float64)
     if x.ndim != 1 or x.shape != y.shape or not len(x):
         raise ValueError(f"shapes {x.shape} and {y.shape}; pairs need two lists of the same items, at least one")
+    difference = x - y
+    means = [difference[drawn].mean() for drawn in _resampled(len(x), resamples, seed)]
+    low, high = _percentiles(means, confidence)
+    return Difference(float(difference.mean()), low, high)
+
+
+def ratio_interval(
+    tops: Values, bottoms: Values | None = None, *, confidence: float = 0.95, resamples: int = 2000, seed: int = 0
+) -> tuple[float, float]:
+    """Interval (low, high) for sum(tops) / sum(bottoms), with the percentile bootstrap over items (Efron 1979).
+
+    Without `bottoms` for the mean of `tops`. ValueError unless both have one length, at least 1, and bottoms above 0.
+    """
+    x = np.asarray(tops, np.float64)
+    y = np.ones_like(x) if bottoms is None else np.asarray(bottoms, np.float64)
+    if x.ndim != 1 or x.shape != y.shape or not len(x) or not (y > 0).all():
+        raise ValueError(
+            f"shapes {x.shape} and {y.shape}; a ratio needs two lists of the same items, the second positive"
+        )
+    ratios = [x[drawn].sum() / y[drawn].sum() for drawn in _resampled(len(x), resamples, seed)]
+    return _percentiles(ratios, confidence)
+
+
+def mcnemar(only_a: int, only_b: int) -> float:
+    """Two-sided p-value of McNemar's test, exact for any counts (a sign test of the discordant pairs).
+
+    `only_a` items are right in a and wrong in b, `only_b` the reverse. Where a and b are equally accurate, each of them
+    is a fair coin (McNemar 1947). ValueError for negative counts.
+    """
+    if min(only_a, only_b) < 0:
+        raise ValueError(f"{only_a} and {only_b} discordant pairs; a count is at least 0")
+    n, tail, ways = only_a + only_b, 0, 1  # ways: n over k
+    for k in range(min(only_a, only_b) + 1):
+        tail += ways
+        ways = ways * (n - k) // (k + 1)
+    return min(1.0, 2 * tail / 2**n)  # whole numbers: no rounding before the division
+
+
+def holm(p_values: Sequence[float]) -> list[float]:
+    """The p-values corrected for their number (Holm 1979): those up to 0.05 hold together at 5 %."""
+    order = sorted(range(len(p_values)), key=lambda place: p_values[place])
+    found, least = [0.0] * len(p_values), 0.0
+    for rank, place in enumerate(order):
+        least = max(least, min(1.0, (len(p_values) - rank) * p_values[place]))
+        found[place] = least
+    return found
+
+
+def _resampled(n: int, resamples: int, seed: int) -> Iterator[np.ndarray]:
+    """Numbers of `n` items, drawn with replacement, `resamples` times."""
     if resamples < 1:
         raise ValueError(f"resamples is {resamples}; it must be at least 1, 10000 is usual")
-    difference = x - y
     rng = np.random.default_rng(seed)
-    means = [difference[rng.integers(len(x), size=len(x))].mean() for _ in range(resamples)]
+    for _ in range(resamples):
+        yield rng.integers(n, size=n)
+
+
+def _percentiles(values: Sequence[float], confidence: float) -> tuple[float, float]:
     tail = (1 - _checked(confidence)) / 2
-    low, high = np.quantile(means, [tail, 1 - tail])
-    return Difference(float(difference.mean()), float(low), float(high))
+    low, high = np.quantile(values, [tail, 1 - tail])
+    return float(low), float(high)
