@@ -26,10 +26,10 @@ def encode(model: Model, text: str) -> list[int]:
 
 def encode_pair(model: Model, context: str, continuation: str) -> tuple[list[int], list[int]]:
     """Both, parted as lm-eval does: blanks at the end of the context go to the continuation."""
-    if not context:
-        before, ids = prefix(model), model.tokenizer.encode(continuation)
-        return before, ids[len(before) :] if ids[: len(before)] == before else ids
     given = context.rstrip()
+    if not given:
+        before, ids = prefix(model), model.tokenizer.encode(context + continuation)
+        return before, ids[len(before) :] if ids[: len(before)] == before else ids
     before, whole = encode(model, given), encode(model, context + continuation)
     return before, whole[len(before) :]
 
