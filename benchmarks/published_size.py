@@ -12,6 +12,7 @@ import torch
 from _measure import arguments, interleaved, prompts, random_model, ratio, report
 from torch import Tensor
 from transformers import LlamaConfig, LlamaForCausalLM
+from transformers.models.llama.modeling_llama import LlamaRotaryEmbedding
 
 from unveil.canvas import Canvas
 from unveil.checkpoints.llama import LLAMA
@@ -61,15 +62,13 @@ def reference(model: Transformer, canvas: Canvas) -> Callable[[], Tensor]:
         theirs = LlamaForCausalLM(config)
     weights = {LLAMA.published(name): x for name, x in model.state_dict().items()}
     theirs.load_state_dict(weights, assign=True)
-    theirs.model.rotary_emb.__init__(config, device="cpu")  # a buffer, of which there are no weights
-    theirs.eval()
-    L = canvas.tokens.shape[1]
-    seen, masks = torch.zeros(1, 1, L, L), int(canvas.undecided.sum())
+    theirs.model.rotary_emb = LlamaRotaryEmbedding(config)  # a buffer, of which there are no weights
+    for layer in theirs.eval().model.layers:
+        layer.self_attn.is_causal = False
+    masks = int(canvas.undecided.sum())
 
     def forward() -> Tensor:
-        logits = theirs(
-            input_ids=canvas.tokens, attention_mask=seen, logits_to_keep=masks, use_cache=False
-        ).logits[0]
+        logits = theirs(input_ids=canvas.tokens, logits_to_keep=masks, use_cache=False).logits[0]
         logits[:, model.mask_id] = float("-inf")
         return torch.stack([*logits.softmax(-1).max(-1)])
 
@@ -98,9 +97,7 @@ def main() -> None:
     given = arguments(__doc__, repeat=5)
     model = random_model(**MODEL)
     long, one = blank(model, 1, 1024, MASKS), blank(model, 1, 512, MASKS)
-    ragged = Canvas.blank(
-        [prompts(model, 1, length)[0] for length in RAGGED], BLOCK, mask_id=model.mask_id
-    )
+    ragged = Canvas.blank([prompts(model, 1, length)[0] for length in RAGGED], BLOCK, mask_id=model.mask_id)
     mean = sum(RAGGED) // len(RAGGED)
     seconds = interleaved(
         {

@@ -3,7 +3,7 @@
 A few columns at a time, so that 256 columns of a 126k vocabulary never stand in memory at once.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 
 import torch
 import torch.nn.functional as F
@@ -12,8 +12,8 @@ from torch import Tensor
 
 from unveil.models.denoiser import Prediction, Want
 
-CHUNK = 1 << 22  # logits that the head computes at a time: 16 MiB in float32, and it reads its weights for each
-PART = 1 << 20  # logits that are reduced at a time: their tempered, sorted or exponentiated copies are small
+CHUNK = 11 << 20  # logits that the head computes at a time: 44 MiB in float32, and it reads its weights for each
+PART = 1 << 19  # logits that are reduced at a time: their tempered, sorted or exponentiated copies are small
 BLOCK = 128  # ids; published vocabularies are multiples of it
 
 
@@ -34,22 +34,18 @@ def reduce(
         raise ValueError(f"{want.top} candidates are asked for, the vocabulary has {most}: ask for fewer")
     targets = None if want.targets is None else want.targets.flatten()[index]
     parts: dict[str, list[Tensor]] = {}
-    for first, logits in _logits(hidden, head, vocabulary):
-        columns = slice(first, first + len(logits))
-        noise = None if uniforms is None else uniforms[columns]
-        wanted = None if targets is None else targets[columns]
-        for name, value in _columns(logits, want, noise, wanted).items():
-            parts.setdefault(name, []).append(value)
+    chunk, part = max(1, CHUNK // vocabulary), max(1, PART // vocabulary)
+    for begin in range(0, max(len(hidden), 1), chunk):
+        logits = head(hidden[begin : begin + chunk])
+        for place in range(0, max(len(logits), 1), part):
+            columns = slice(begin + place, begin + min(place + part, len(logits)))
+            noise = None if uniforms is None else uniforms[columns]
+            wanted = None if targets is None else targets[columns]
+            for name, value in _columns(logits[place : place + part], want, noise, wanted).items():
+                parts.setdefault(name, []).append(value)
+        del logits  # before the next ones are made
     whole = {name: values[0] if len(values) == 1 else torch.cat(values) for name, values in parts.items()}
     return Prediction(index=index, hidden=hidden if want.hidden else None, **whole)
-
-
-def _logits(hidden: Tensor, head: Callable[[Tensor], Tensor], vocabulary: int) -> Iterator[tuple[int, Tensor]]:
-    chunk, part = max(1, CHUNK // vocabulary), max(1, PART // vocabulary)
-    for first in range(0, max(len(hidden), 1), chunk):
-        logits = head(hidden[first : first + chunk])
-        for place in range(0, max(len(logits), 1), part):
-            yield first + place, logits[place : place + part]
 
 
 def _columns(logits: Tensor, want: Want, uniforms: Tensor | None, targets: Tensor | None) -> dict[str, Tensor]:
