@@ -1,10 +1,11 @@
-"""Small random models of transformers, saved as it saves them."""
+"""Small random models of transformers, saved as it saves them; trees of linear layers under published names."""
 
 import json
 from pathlib import Path
 from typing import Any
 
 import torch
+from torch import nn
 from transformers import AutoModelForCausalLM, LlamaConfig, PretrainedConfig, PreTrainedModel, Qwen2Config, Qwen3Config
 
 from tests.training.folder import EOS
@@ -45,3 +46,20 @@ def published(name: str, folder: Path, **more: Any) -> PreTrainedModel:
 def set_config(folder: Path, **change: Any) -> None:
     config = json.loads((folder / "config.json").read_text())
     (folder / "config.json").write_text(json.dumps(config | change))
+
+
+class Tree(nn.Module):
+    """The linear layers of a published model, by their names."""
+
+    def __init__(self, weights: dict[str, torch.Tensor]) -> None:
+        super().__init__()
+        for name, weight in weights.items():
+            place: nn.Module = self
+            *path, last = name.removesuffix(".weight").split(".")
+            for word in path:
+                if not hasattr(place, word):
+                    place.add_module(word, nn.Module())
+                place = getattr(place, word)
+            linear = nn.Linear(weight.shape[1], weight.shape[0], bias=False)
+            linear.weight.data = weight.clone()
+            place.add_module(last, linear)

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from safetensors.torch import load_file, save_file
 from torch import nn
 
-from tests.checkpoints.published import published
+from tests.checkpoints.published import Tree, published
 from tests.checkpoints.test_llama import ours, theirs
 from tests.toy import blank, toy
 from tests.training.folder import model_folder
@@ -39,23 +39,6 @@ TARGETS: dict[str, list[Any]] = {  # a list of layers, some of them, a pattern; 
         r".*layers\.1\.self_attn\.(q|k)_proj",
     ],
 }
-
-
-class Tree(nn.Module):
-    """The linear layers of a published model, by their names."""
-
-    def __init__(self, weights: dict[str, torch.Tensor]) -> None:
-        super().__init__()
-        for name, weight in weights.items():
-            place: nn.Module = self
-            *path, last = name.removesuffix(".weight").split(".")
-            for word in path:
-                if not hasattr(place, word):
-                    place.add_module(word, nn.Module())
-                place = getattr(place, word)
-            linear = nn.Linear(weight.shape[1], weight.shape[0], bias=False)
-            linear.weight.data = weight.clone()
-            place.add_module(last, linear)
 
 
 @cache

@@ -10,7 +10,8 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 import unveil
-from tests.checkpoints.test_adapters import Tree, made_by_peft
+from tests.checkpoints.published import Tree
+from tests.checkpoints.test_adapters import made_by_peft
 from tests.checkpoints.test_llama import ours
 from tests.training.folder import CODEC, EOS, MASK, TEMPLATE, model_folder
 from unveil.checkpoints.dream import DREAM

@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 import torch
 from safetensors.torch import load_file
-from torch import nn
 
+from tests.checkpoints.published import Tree
 from tests.toy import blank, toy
 from tests.training.folder import lines, model_folder, words
 from unveil.checkpoints.adapters import merged, save_adapter
@@ -90,23 +90,6 @@ def test_only_adapters_learn_at_least_in_float32() -> None:
     assert merged(model).layers[0].query.weight.dtype == torch.float32  # what is stored is rounded once
 
 
-class Published(nn.Module):
-    """The linear layers of a published model, by their names."""
-
-    def __init__(self, weights: dict[str, torch.Tensor]) -> None:
-        super().__init__()
-        for name, weight in weights.items():
-            place: nn.Module = self
-            *path, last = name.split(".")
-            for word in path:
-                if not hasattr(place, word):
-                    place.add_module(word, nn.Module())
-                place = getattr(place, word)
-            linear = nn.Linear(weight.shape[1], weight.shape[0], bias=False)
-            linear.weight.data = weight.clone()
-            place.add_module(last, linear)
-
-
 @pytest.mark.parametrize("family", [LLADA, DREAM], ids=lambda family: family.model_type)
 def test_peft_loads_the_adapter_into_the_published_model(tmp_path: Path, family: Family) -> None:
     from peft import PeftModel
@@ -117,7 +100,7 @@ def test_peft_loads_the_adapter_into_the_published_model(tmp_path: Path, family:
     base = toy(dtype=torch.float32).state_dict()
     named = {family.published(name).removesuffix(".weight"): x for name, x in base.items()}
     linear = {name: x for name, x in named.items() if x.ndim == 2 and name != family.outer["embed"]}
-    loaded = PeftModel.from_pretrained(Published(linear), tmp_path / "adapter")
+    loaded = PeftModel.from_pretrained(Tree(linear), tmp_path / "adapter")
     assert sum(name.endswith(".lora_A") for name, _ in loaded.named_modules()) == 14  # not the head: 7 in 2 layers
     assert loaded.peft_config["default"].base_model_name_or_path == "owner/name"
     theirs = loaded.merge_and_unload().state_dict()
