@@ -14,7 +14,7 @@ FLOORS = {
     "sampling": 2,
     "checkpoints": 3,
     "policies": 4, "decoding": 4, "tasks": 4, "objectives": 4, "__init__": 4,
-    "training": 5, "evaluation": 5, "diagnostics": 5, "serving": 5,
+    "training": 5, "evaluation": 5, "diagnostics": 5,
     "cli": 6,
     "__main__": 7,
 }

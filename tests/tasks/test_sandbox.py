@@ -326,6 +326,7 @@ tries = {
     "mount": lambda: libc.mount(b"none", b"/work", b"tmpfs", 0, None),
     "user": lambda: os.setuid(0),
     "socket": lambda: socket.socket(socket.AF_UNIX),
+    "pair of sockets": lambda: socket.socketpair(),
     "shared memory": lambda: libc.syscall(shmget, 0, 1 << 33, 0o1600),
     "memory as a file": lambda: libc.syscall(memfd, b"a", 0),
     "to outlive its parent": lambda: libc.prctl(1, 0, 0, 0, 0),

@@ -38,7 +38,8 @@ Data = Annotated[
         metavar="FILE",
         exists=True,
         dir_okay=False,
-        help="Problems, a JSON-lines file in the task's format. Default: fresh ones from the task's generator.",
+        help="Problems, a file as the task publishes them. Default: fresh ones where the task makes them, else the "
+        "published test split, from the hub.",
         show_default=False,
     ),
 ]
@@ -47,7 +48,7 @@ Limit = Annotated[
     typer.Option(
         "--limit",
         min=1,
-        help=f"How many problems. Default: all of FILE, or {DEFAULT_LIMIT} fresh ones.",
+        help=f"How many problems. Default: all of them, or {DEFAULT_LIMIT} where they are made fresh.",
         show_default=False,
     ),
 ]

@@ -25,7 +25,8 @@ SIGKILL, PDEATHSIG, SECCOMP, CAPBSET_DROP, NO_NEW_PRIVS = 9, 1, 22, 24, 38
 # What is refused inside: sockets (some kinds know no namespaces), memory that no limit counts, and ways to reach keys,
 # other processes and rarely used parts of the kernel. Numbers of the calls on x86_64 and on aarch64.
 REFUSED = {
-    "socket": (41, 198), "ptrace": (101, 117), "process_vm_readv": (310, 270), "process_vm_writev": (311, 271),
+    "socket": (41, 198), "socketpair": (53, 199), "ptrace": (101, 117),
+    "process_vm_readv": (310, 270), "process_vm_writev": (311, 271),
     "shmget": (29, 194), "shmat": (30, 196), "semget": (64, 190), "msgget": (68, 186), "mq_open": (240, 180),
     "memfd_create": (319, 279), "memfd_secret": (447, 447), "userfaultfd": (323, 282), "io_uring_setup": (425, 425),
     "bpf": (321, 280), "perf_event_open": (298, 241), "add_key": (248, 217), "request_key": (249, 218),

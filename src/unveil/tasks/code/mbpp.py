@@ -22,7 +22,7 @@ from unveil.tasks.task import Problem
 DATASET = "google-research-datasets/mbpp"
 REVISION = "4bb6404fdc6cacfda99d4ac4205087b89d32030c"
 SHOTS, TEST, LAST = (2, 3, 4), range(11, 511), 974
-DEFINED = re.compile(r"^(?:def|class)[ \t]+(\w+)", re.MULTILINE)
+DEFINED = re.compile(r"^(?:async[ \t]+def|def|class)[ \t]+(\w+)", re.MULTILINE)
 BEGIN, DONE = "[BEGIN]\n", "[DONE]"
 
 

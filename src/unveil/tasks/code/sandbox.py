@@ -111,11 +111,15 @@ def _remedy() -> str:
 def judged(task: Task, sandbox: Sandbox | None, program: str, checks: str, names: Collection[str]) -> bool:
     """Whether the program passes its checks in the sandbox of the task. ValueError without one."""
     if sandbox is None:
-        raise ValueError(
-            f"task {task.name} runs code that a model wrote: it does so only with --allow-code-execution "
-            "(in Python: with a Sandbox), and then in a sandbox"
-        )
+        raise _forbidden(task)
     return sandbox.run(program, checks, names).passed
+
+
+def _forbidden(task: Task) -> ValueError:
+    return ValueError(
+        f"task {task.name} runs code that a model wrote: it does so only with --allow-code-execution "
+        "(in Python: with a Sandbox), and then in a sandbox"
+    )
 
 
 def allow_code(task: Task, allowed: bool) -> Task:
@@ -129,7 +133,7 @@ def allow_code(task: Task, allowed: bool) -> Task:
             raise ValueError(f"task {task.name} runs no code: leave out --allow-code-execution")
         return task
     if not allowed:
-        judged(task, None, "", "", ())
+        raise _forbidden(task)
     sandbox = Sandbox()
     sandbox.check()
     return replace(task, sandbox=sandbox)  # type: ignore[type-var]

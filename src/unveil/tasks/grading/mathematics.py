@@ -45,12 +45,15 @@ class _Child:
     def equal(self, answer: str, gold: str) -> bool:
         """False where the process ended over the pair."""
         with self.lock:
-            self.process = self.process or _started()
-            said = _asked(self.process, json.dumps([answer, gold]))
-            if not said:
-                self.process.kill()
-                self.process.wait()
-                self.process = None
+            process, self.process = self.process or _started(), None
+            said = ""
+            try:
+                said = _asked(process, json.dumps([answer, gold]))
+            finally:  # interrupted, it would answer this pair when the next one is asked
+                if said:
+                    self.process = process
+                else:
+                    _end(process)
             return said == "true"
 
 
@@ -65,8 +68,14 @@ def _started() -> subprocess.Popen[str]:
     command, pipe = [sys.executable, "-P", "-m", CHILD, str(SECONDS)], subprocess.PIPE
     process = subprocess.Popen(command, stdin=pipe, stdout=pipe, stderr=subprocess.DEVNULL, text=True)
     if _asked(process, "[]") != "ready":
+        _end(process)
         raise ValueError(f"math-verify does not start: `python -m {CHILD} {SECONDS} < /dev/null` tells why")
     return process
+
+
+def _end(process: subprocess.Popen[str]) -> None:
+    process.kill()
+    process.wait()
 
 
 def _asked(process: subprocess.Popen[str], line: str) -> str:

@@ -9,6 +9,7 @@ Body and question are joined by a blank; EvoToken's release joins them without.
 """
 
 import json
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
@@ -75,7 +76,7 @@ class SVAMP(Published):
         """The problem of an item, called by its ID. ValueError names the place and the missing or broken field."""
         name, body, question = (text_of(place, item, field) for field in ("ID", "Body", "Question"))
         gold = str(item.get("Answer"))  # a number in the authors' file, a text on the hub
-        if number(gold) is None:
+        if not re.fullmatch(r"-?\d+(\.\d+)?", gold, re.ASCII):
             raise ValueError(f"{place}: 'Answer' is {item.get('Answer')!r}; it must be a number")
         gold = gold.removesuffix(".0")
         worked = prompts.written(str(item.get("Equation", "")), rf"\boxed{{{gold}}}")
