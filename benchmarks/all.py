@@ -12,7 +12,7 @@ from unveil.files import write_json
 HERE = Path(__file__).resolve().parent
 NAMES = (
     "loop", "reduction", "caches", "ragged", "single_row", "training", "mask_agnostic", "policy", "rounds", "evolution",
-    "loading",
+    "published_size", "loading",
 )  # fmt: skip
 
 

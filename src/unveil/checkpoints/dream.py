@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from unveil.checkpoints.family import Family, ends, optional, required
+from unveil.checkpoints.family import Family, ends, optional, required, written_ends
 from unveil.checkpoints.llama import INNER, LAYER, OUTER, rope_of
 from unveil.models.transformer import Architecture
 
@@ -45,7 +45,7 @@ def _write(a: Architecture) -> dict[str, Any]:
         "rope_theta": a.rope_base,
         "tie_word_embeddings": a.tied,
         "mask_token_id": a.mask_id,
-        "eos_token_id": a.end_ids[0] if len(a.end_ids) == 1 else list(a.end_ids) or None,
+        "eos_token_id": written_ends(a.end_ids),
         "pad_token_id": a.end_ids[0] if a.end_ids else None,
         "attention_dropout": 0.0,
         **DREAM.constants,

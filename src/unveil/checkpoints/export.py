@@ -7,7 +7,7 @@ from typing import Any
 import torch
 
 from unveil.checkpoints.adapters import read_adapter
-from unveil.checkpoints.family import Family
+from unveil.checkpoints.family import Family, written_ends
 from unveil.checkpoints.tokenizer import FileTokenizer, load_tokenizer
 from unveil.checkpoints.weights import FAMILIES, load_checkpoint, lost, save_checkpoint
 from unveil.files import read_json, write_bytes, write_json
@@ -72,7 +72,7 @@ def _write_texts(source: Path, folder: Path, tokenizer: FileTokenizer, a: Archit
     else:
         tokenizer.save(folder / "tokenizer.json")
     write_json(folder / "tokenizer_config.json", _tokenizer_settings(source, tokenizer, a))
-    ends: Any = {"eos_token_id": a.end_ids[0] if len(a.end_ids) == 1 else list(a.end_ids)} if a.end_ids else {}
+    ends: Any = {"eos_token_id": written_ends(a.end_ids)} if a.end_ids else {}
     write_json(folder / "generation_config.json", ends | _settings(source / "generation_config.json"))
     for name in COPIED:
         if (source / name).is_file():

@@ -1,6 +1,6 @@
 """A family of published checkpoints: how its config.json reads and what its tensors are called."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -73,3 +73,8 @@ def optional(config: dict[str, Any], name: str, default: Any) -> Any:
     """A setting that may be missing or null."""
     value = config.get(name)
     return default if value is None else value
+
+
+def written_ends(ids: Sequence[int]) -> int | list[int] | None:
+    """What `ends` reads back: one id, several, or none."""
+    return ids[0] if len(ids) == 1 else list(ids) or None

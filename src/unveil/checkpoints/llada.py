@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from unveil.checkpoints.family import Family, ends, optional, required
+from unveil.checkpoints.family import Family, ends, optional, required, written_ends
 from unveil.models.transformer import Architecture
 
 
@@ -51,7 +51,7 @@ def _write(a: Architecture) -> dict[str, Any]:
         "weight_tying": a.tied,
         "rope_full_precision": True,
         "mask_token_id": a.mask_id,
-        "eos_token_id": a.end_ids[0] if len(a.end_ids) == 1 else list(a.end_ids) or None,
+        "eos_token_id": written_ends(a.end_ids),
         "pad_token_id": a.end_ids[0] if a.end_ids else None,
         "init_device": "cpu",
         "init_fn": "normal",

@@ -9,7 +9,7 @@ model_type a2d-llama, a2d-qwen2, a2d-qwen3: dLLM's conversions (github.com/ZHZis
 from functools import partial
 from typing import Any
 
-from unveil.checkpoints.family import Family, ends, named_mask, optional, required
+from unveil.checkpoints.family import Family, ends, named_mask, optional, required, written_ends
 from unveil.models.attention import Bidirectional, Causal
 from unveil.models.rope import Llama3, Scaling, Unscaled
 from unveil.models.transformer import Architecture
@@ -86,7 +86,7 @@ def _write(model_type: str, a: Architecture) -> dict[str, Any]:
         "rope_theta": a.rope_base,
         "rope_scaling": _scaling(a.rope_scaling),
         "tie_word_embeddings": a.tied,
-        "eos_token_id": a.end_ids[0] if len(a.end_ids) == 1 else list(a.end_ids) or None,
+        "eos_token_id": written_ends(a.end_ids),
         "attention_dropout": 0.0,
         **CONSTANTS,
     }

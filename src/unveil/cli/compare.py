@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from unveil.cli import options
-from unveil.cli.show import check_output, err, out, plain, spaced, table
+from unveil.cli.show import busy, check_output, err, out, plain, spaced, table
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -51,7 +51,6 @@ def compare(files: Files, grader: By = Grader.STRICT, json: options.JsonFile = N
 
     Example: unveil compare before.json after.json --plot difference.png
     """
-    from unveil.cli.show import busy
     from unveil.evaluation import compare as comparison
     from unveil.evaluation.compare_plot import plot_comparison
     from unveil.files import write_json

@@ -195,7 +195,8 @@ class UnveilLM(LM):
         if (kept := cache_hook.dbdict) is None:
             return
         dtype, spec = str(self.model.denoiser.embed.weight.dtype), None if self.spec is None else mark(self.spec)
-        about = [self.model.revision, dtype, spec, self.samples, self.guidance, self.seed]
+        model = [self.model.revision, repr(self.model.denoiser.architecture), list(self.model.end_ids)]
+        about = [*model, dtype, spec, self.samples, self.guidance, self.seed]
         if len(kept) and kept.get(OWNER) != about:
             raise ValueError("the file of --use_cache has answers of another model or of other settings: name another")
         kept[OWNER] = about

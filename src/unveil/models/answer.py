@@ -41,7 +41,7 @@ def answer(
 
 def shown_ids(ids: Tensor, vocabulary: int) -> Tensor:
     """What is shown for ids: a causal model's [MASK] is no token, and any will do, for nothing that is read sees it."""
-    return ids.clamp_max(vocabulary - 1)
+    return ids.masked_fill(ids == vocabulary, 0)
 
 
 def _uniforms(canvas: Canvas, index: Int64[Tensor, " W"]) -> Tensor:
