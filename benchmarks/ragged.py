@@ -1,7 +1,7 @@
 """Columns computed for rows of unequal length, as a multiple of the columns of the rows that still decode.
 
 Counted in the layouts of the forwards, not timed. `linear` columns go through the linear layers, which are most of
-the work; `attended` are the columns of the padded grid that attention alone runs on.
+the work; `attended` are the columns of the padded grid, on which attention alone runs, where that is faster.
 """
 
 from dataclasses import dataclass, field
@@ -46,7 +46,7 @@ class Counting:
         layout = Layout.of(canvas, fresh, read, shift=a.shift, rule=a.rule)
         self.live.append(int(canvas.end[~canvas.done].sum()))
         self.linear.append(len(layout.index))
-        self.attended.append(layout.fresh.num_rows * layout.fresh.width)
+        self.attended.append(len(layout.index) + layout.fresh.padding)
         return self.inner(canvas, fresh, read, cache, want)
 
 

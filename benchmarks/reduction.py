@@ -9,6 +9,7 @@ from functools import partial
 
 import torch
 from _measure import SEED, arguments, interleaved, report
+from torch import nn
 from torch.profiler import ProfilerActivity, profile
 
 from unveil.models.denoiser import Want
@@ -46,11 +47,11 @@ def main() -> None:
     """Print the table."""
     given = arguments(__doc__, repeat=3)
     generator = torch.Generator().manual_seed(SEED)
-    weight = torch.empty(VOCABULARY, WIDTH).normal_(0.0, 0.02, generator=generator)
+    head = nn.Linear(WIDTH, VOCABULARY, bias=False)
+    head.weight.normal_(0.0, 0.02, generator=generator)
     hidden = torch.empty(COLUMNS, WIDTH).normal_(generator=generator)
     uniforms = torch.rand(COLUMNS, dtype=torch.float64, generator=generator)
     index = torch.arange(COLUMNS)
-    head = partial(torch.nn.functional.linear, weight=weight)
     parts = {
         name: partial(reduce, hidden, head, want, index=index, vocabulary=VOCABULARY, uniforms=uniforms)
         for name, want in WANTS.items()

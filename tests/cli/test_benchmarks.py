@@ -14,6 +14,7 @@ from unveil.checkpoints.weights import save_checkpoint
 from unveil.files import read_jsonl
 from unveil.models.transformer import Architecture, Transformer, initialise
 from unveil.tasks import GSM8K, Problem
+from unveil.tasks.items import Item
 
 EGGS = {"question": "Tom has 2 eggs, Ann 3. How many?", "answer": "2+3=<<2+3=5>>5\n#### 5"}
 ITEMS: dict[str, dict[str, Any]] = {
@@ -55,7 +56,7 @@ def test_a_file_is_evaluated(printed: Path, tmp_path: Path, spec: str) -> None:
 
 def test_without_a_file_the_hub_is_asked(printed: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def fetch(task: GSM8K) -> list[Problem]:
-        return [task.parsed("row", f"test:{number}", EGGS) for number in range(3)]
+        return [task.parsed(Item("row", f"test:{number}", EGGS)) for number in range(3)]
 
     monkeypatch.setattr(GSM8K, "fetch", fetch)
     words = ["--task", "gsm8k:canvas=8", "--sampler", "llada:steps=1"]

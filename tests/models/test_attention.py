@@ -8,6 +8,7 @@ from torch import Tensor
 
 from tests.toy import MASK, blank
 from unveil.canvas import Canvas
+from unveil.models import attention
 from unveil.models.attention import Bidirectional, BlockCausal, Causal, Grid, Layout, Rule, attend
 
 RULES = [Bidirectional(), Causal(), BlockCausal(size=3)]
@@ -104,6 +105,40 @@ def test_attention_is_the_formula_also_with_grouped_heads(groups: int) -> None:
             scores = keys[row, group] @ query[column, head] / d**0.5
             weights = scores.masked_fill(~visible[row, 0, place], float("-inf")).softmax(0)
             assert torch.allclose(out[column, head * d : head * d + d], weights @ values[row, group])
+
+
+@given(
+    counts=st.lists(st.integers(0, 5), min_size=1, max_size=4).filter(any),
+    seen=st.sampled_from(["all", "per row", "per column"]),
+    seed=st.integers(0, 2**32),
+)
+def test_row_by_row_is_the_same(counts: list[int], seen: str, seed: int) -> None:
+    generator = torch.Generator().manual_seed(seed)
+    query = torch.randn(sum(counts), 4, 6, generator=generator, dtype=torch.float64)
+    keys, values = torch.randn(2, len(counts), 2, 7, 6, generator=generator, dtype=torch.float64)
+    visible = None
+    if seen != "all":
+        width = 1 if seen == "per row" else max(counts)
+        visible = torch.rand(len(counts), 1, width, 7, generator=generator) > 0.5
+        visible[..., 0] = True
+    grid = Grid.of(counts, query.device)
+    assert grid.padding == sum(max(counts) - count for count in counts)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(attention, "CALL", -1)
+        rows = attend(grid, query, keys, values, visible)
+        patch.setattr(attention, "CALL", 1 << 60)
+        patch.delattr(attention, "_row_by_row")
+        assert torch.allclose(rows, attend(grid, query, keys, values, visible), rtol=1e-12, atol=1e-13)
+
+
+@pytest.mark.parametrize("longest, rows", [(2, 0), (64, 1)])
+def test_padding_that_is_worth_a_call_is_left_out(monkeypatch: pytest.MonkeyPatch, longest: int, rows: int) -> None:
+    taken, plain = list[int](), attention._row_by_row
+    monkeypatch.setattr(attention, "_row_by_row", lambda *given: taken.append(1) or plain(*given))
+    grid = Grid.of([longest, 1], torch.device("cpu"))
+    keys = torch.zeros(2, 4, longest, 32)
+    attend(grid, torch.zeros(longest + 1, 4, 32), keys, keys, None)
+    assert len(taken) == rows
 
 
 def test_a_template_starts_its_blocks_at_the_first_hole() -> None:

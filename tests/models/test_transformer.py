@@ -283,3 +283,10 @@ def test_a_partial_row_needs_a_cache() -> None:
     with pytest.raises(ValueError) as caught:
         toy()(canvas, canvas.undecided, canvas.undecided, None, Want())
     assert str(caught.value) == "without a cache every column of a row must be recomputed: pass fresh=canvas.inside"
+
+
+def test_an_id_beyond_the_embeddings_is_an_error() -> None:
+    model, canvas = toy(), blank()
+    beyond = replace(canvas, tokens=canvas.tokens.masked_fill(canvas.column == 0, VOCABULARY + 3))
+    with pytest.raises(IndexError):
+        model(beyond, canvas.inside, canvas.undecided, None, Want())

@@ -11,6 +11,7 @@ from torch import Tensor
 from unveil.canvas import Canvas
 
 HALF = (torch.bfloat16, torch.float16)
+CALL = 150_000  # multiplications of padding that a call of attention is worth on a CPU: some twenty microseconds
 
 
 @runtime_checkable
@@ -62,7 +63,7 @@ class Grid:
     """How flat columns sit in padded rows: attention runs on (A, width), everything else on the flat columns."""
 
     places: Int64[Tensor, " Q"] | None  # row * width + rank, None where nothing is padded
-    num_rows: int
+    counts: list[int]  # columns of each row
     width: int
 
     @classmethod
@@ -70,16 +71,21 @@ class Grid:
         """Rows of `counts` columns, side by side in the flat order."""
         width = max(counts, default=0)
         if min(counts, default=0) == width:
-            return cls(places=None, num_rows=len(counts), width=width)
+            return cls(places=None, counts=counts, width=width)
         places = [row * width + rank for row, count in enumerate(counts) for rank in range(count)]
-        return cls(places=torch.tensor(places, device=device), num_rows=len(counts), width=width)
+        return cls(places=torch.tensor(places, device=device), counts=counts, width=width)
+
+    @property
+    def padding(self) -> int:
+        """Places where there is no column."""
+        return len(self.counts) * self.width - sum(self.counts)
 
     def pad(self, flat: Tensor) -> Tensor:
         """(Q, ...) -> (A, width, ...), zeros where there is no column."""
-        shape = (self.num_rows, self.width, *flat.shape[1:])
+        shape = (len(self.counts), self.width, *flat.shape[1:])
         if self.places is None:
             return flat.view(shape)
-        grid = flat.new_zeros(self.num_rows * self.width, *flat.shape[1:])
+        grid = flat.new_zeros(shape[0] * shape[1], *flat.shape[1:])
         return grid.index_copy(0, self.places, flat).view(shape)
 
     def flat(self, grid: Tensor) -> Tensor:
@@ -163,13 +169,29 @@ def attend(
     visible: Bool[Tensor, "A 1 #width C"] | None,
 ) -> Float[Tensor, "Q D"]:
     """Softmax attention of flat queries on the keys of their rows; G key heads serve H query heads."""
-    padded = grid.pad(query).transpose(1, 2)
-    if padded.device.type == "cpu" and padded.dtype in HALF and any(x.requires_grad for x in (padded, keys, values)):
-        out = products(padded, keys, values, visible)  # the fused kernel's backward pass takes two to six times as long
-    else:
-        grouped = keys.shape[1] != padded.shape[1]
-        out = F.scaled_dot_product_attention(padded, keys, values, visible, enable_gqa=grouped)
+    wasted = grid.padding * keys.shape[2] * query.shape[1] * query.shape[2]
+    if query.device.type == "cpu" and wasted > CALL * len(grid.counts):
+        return _row_by_row(grid, query, keys, values, visible)
+    out = _attention(grid.pad(query).transpose(1, 2), keys, values, visible)
     return grid.flat(out.transpose(1, 2).flatten(2))
+
+
+def _row_by_row(grid: Grid, query: Tensor, keys: Tensor, values: Tensor, visible: Tensor | None) -> Tensor:
+    """The same without padded queries."""
+    rows = []
+    for row, part in enumerate(query.split(grid.counts)):
+        seen = None if visible is None else visible[row : row + 1, :, : len(part)]
+        one = part.transpose(0, 1)[None]
+        rows.append(_attention(one, keys[row : row + 1], values[row : row + 1], seen)[0].transpose(0, 1).flatten(1))
+    return torch.cat(rows)
+
+
+def _attention(query: Tensor, keys: Tensor, values: Tensor, visible: Tensor | None) -> Tensor:
+    """(A, H, W, d) on keys and values (A, G, C, d)."""
+    if query.device.type == "cpu" and query.dtype in HALF and any(x.requires_grad for x in (query, keys, values)):
+        return products(query, keys, values, visible)  # the fused kernel's backward takes two to six times as long
+    grouped = keys.shape[1] != query.shape[1]
+    return F.scaled_dot_product_attention(query, keys, values, visible, enable_gqa=grouped)
 
 
 def products(

@@ -55,6 +55,4 @@ class Guided:
         blind = replace(canvas, tokens=canvas.tokens.masked_fill(canvas.stage == GIVEN, canvas.mask_id))
         both = canvas.join(blind)
         doubled = replace(want, guidance=self.scale)
-        return self.inner(
-            both, fresh.repeat(2, 1), read.repeat(2, 1), None if cache is None else cache.both, doubled
-        )
+        return self.inner(both, fresh.repeat(2, 1), read.repeat(2, 1), None if cache is None else cache.both, doubled)

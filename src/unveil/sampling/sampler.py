@@ -89,6 +89,7 @@ class Step(NamedTuple):
     """What one forward did. Streams, trajectories and diagnostics are made of these."""
 
     before: Canvas
+    fresh: Bool[Tensor, "B L"]  # the columns that were computed
     proposal: Proposal
     unmask: Selection
     revise: Selection
@@ -134,7 +135,7 @@ class Sampler:
         remask = self.remask(proposal, canvas, chosen)
         after = self.evolve(canvas, proposal, unmask.chosen, revise.chosen, remask.chosen)
         after = self.blocks.advance(after.tick(self.max_steps))
-        return Step(canvas, proposal, unmask, revise, remask, after)
+        return Step(canvas, fresh, proposal, unmask, revise, remask, after)
 
     def stream(self, denoiser: Denoiser, canvas: Canvas) -> Iterator[Step]:
         """The steps, as they happen, until every row is done."""
