@@ -13,7 +13,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from unveil.files import append_line, read_jsonl, replacing, write_bytes, write_json, write_text
+from unveil.files import append_line, read_jsonl, read_settings, replacing, write_bytes, write_json, write_text
 
 
 @contextmanager
@@ -115,6 +115,23 @@ def test_json_holds_no_nan(tmp_path: Path) -> None:
     with pytest.raises(ValueError):
         write_json(tmp_path / "a.json", {"x": float("nan")})
     assert os.listdir(tmp_path) == []
+
+
+def test_settings_are_an_object_or_nothing(tmp_path: Path) -> None:
+    path = tmp_path / "a.json"
+    assert read_settings(path) == read_settings(str(tmp_path / "no" / "a.json")) == {}
+    write_json(path, {"x": [1, "ü"]})
+    assert read_settings(path) == {"x": [1, "ü"]}
+    path.write_text("[1, 2]")
+    with pytest.raises(ValueError) as caught:
+        read_settings(path)
+    assert str(caught.value) == f"{path} is not a JSON object: download it again"
+    for broken in (b'{"x": ', b"\xff\xfe\x00", b"[" * 100_000):
+        path.write_bytes(broken)
+        with pytest.raises(ValueError) as caught:
+            read_settings(path)
+        assert str(caught.value).startswith(f"{path} is not valid JSON (")
+        assert str(caught.value).endswith("): download it again")
 
 
 ITEMS = st.lists(st.dictionaries(st.text(max_size=3), st.text() | st.integers(), max_size=3), max_size=5)

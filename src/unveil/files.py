@@ -130,11 +130,16 @@ def read_json(path: StrPath) -> dict[str, Any]:
     """A JSON object from a file; ValueError where it is broken."""
     try:
         config = json.loads(Path(path).read_text("utf-8"))
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise ValueError(f"{os.fspath(path)} is not valid JSON ({error}): download it again") from None
     if not isinstance(config, dict):
         raise ValueError(f"{os.fspath(path)} is not a JSON object: download it again")
     return config
+
+
+def read_settings(path: StrPath) -> dict[str, Any]:
+    """The JSON object of a file, {} where there is no such file. Errors: as `read_json`."""
+    return read_json(path) if os.path.isfile(path) else {}
 
 
 def read_jsonl(path: StrPath, *, drop_incomplete: bool = False) -> list[dict[str, Any]]:
@@ -149,10 +154,11 @@ def read_jsonl(path: StrPath, *, drop_incomplete: bool = False) -> list[dict[str
         lines.append(tail)
     while lines and not lines[-1].strip():
         lines.pop()
-    return [_parsed(path, number, line) for number, line in enumerate(lines, 1)]
+    return [read_line(path, number, line) for number, line in enumerate(lines, 1)]
 
 
-def _parsed(path: StrPath, number: int, line: bytes) -> dict[str, Any]:
+def read_line(path: StrPath, number: int, line: bytes) -> dict[str, Any]:
+    """The object on a line of JSON. ValueError, with file and number, for anything else."""
     try:
         item = json.loads(line.decode())
     except (ValueError, RecursionError) as error:

@@ -13,6 +13,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tests.tasks.sources import jsonl
 from unveil.checkpoints.tokenizer import FileTokenizer
 from unveil.tasks import Countdown, Problem, Sudoku, Task, task
 from unveil.tasks import countdown as module
@@ -264,11 +265,6 @@ def test_no_generated_problem_is_a_published_one(data: Path) -> None:
 # bad input ------------------------------------------------------------------------------------------------------------
 
 
-def write(path: Path, *items: object) -> Path:
-    path.write_text("".join(f"{item if isinstance(item, str) else json.dumps(item)}\n" for item in items))
-    return path
-
-
 GOOD = {"input": "15,44,79,50", "output": "44-15=29,79-29=50"}
 
 
@@ -289,14 +285,14 @@ GOOD = {"input": "15,44,79,50", "output": "44-15=29,79-29=50"}
     ],
 )
 def test_a_broken_line_is_named(tmp_path: Path, bad: object, message: str) -> None:
-    path = write(tmp_path / "problems.jsonl", GOOD, bad, GOOD)
+    path = jsonl(tmp_path / "problems.jsonl", GOOD, bad, GOOD)
     with pytest.raises(ValueError, match=rf"problems\.jsonl, line 2: .*{re.escape(message)}"):
         Countdown().read(path)
 
 
 def test_both_forms_are_the_same_problem(tmp_path: Path) -> None:
     lines = [GOOD, {"input": "15,44,79,50"}, {"input": "15,44,79", "output": "50"}]
-    first, second, third = Countdown().read(write(tmp_path / "problems.jsonl", *lines))
+    first, second, third = Countdown().read(jsonl(tmp_path / "problems.jsonl", *lines))
     assert first.prompt == second.prompt == third.prompt == "15,44,79,50\n=\n" and first.data == third.data
     assert (first.answer, second.answer, third.answer) == ("44-15=29,79-29=50", None, None)
     assert Countdown().correct(third, "44-15=29,79-29=50")

@@ -5,15 +5,16 @@ import re
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from unveil.tasks.few_shot.hotpot import HotpotQA, _options, _parsed
+from tests.tasks.sources import hub, jsonl
+from unveil.tasks.few_shot.hotpot import REVISION, HotpotQA, _options, _parsed
 from unveil.tasks.few_shot.shots import FewShot, Shot
+from unveil.tasks.items import Item as Placed
 
 Item = dict[str, Any]
 
@@ -35,8 +36,7 @@ def numbered(count: int) -> list[Item]:
 
 
 def write(path: Path, items: Sequence[object]) -> str:
-    path.write_text("".join(f"{i if isinstance(i, str) else json.dumps(i)}\n" for i in items))
-    return str(path)
+    return str(jsonl(path, *items))
 
 
 def all_of(source: HotpotQA) -> tuple[list[Shot], list[Shot]]:
@@ -86,7 +86,7 @@ def test_two_options_are_found_in_their_order(first: str, second: str, question:
     answer = [name, name.upper(), f"The {name}.", f' "{name}"', f"a {name}"][form]
     expected = None if first.lower() == second.lower() else (first, second)
     assert _options(question.format(first, second), answer) == expected
-    _, shot = _parsed("here", item(question.format(first, second), answer))
+    _, shot = _parsed(Placed("here", "a:1", item(question.format(first, second), answer)))
     assert (shot and shot.answer) == (expected and "AB"[right])
 
 
@@ -235,10 +235,8 @@ def test_a_broken_item_is_named(tmp_path: Path, bad: Item, message: str) -> None
 @pytest.mark.parametrize(
     "content, message",
     [
-        (b"[1]", r"a\.json, item 1: a int; it must be an object with question, answer and context"),
-        (b"[{]", r"a\.json is not JSON \(.*\); give a list of items or an item on each line"),
-        (b'["\xff"]', r"a\.json is not JSON"),
-        (b"[" * 100_000, r"a\.json is not JSON"),
+        (b"[1]", r"a\.json, item 1: a int, but every item must be an object"),
+        (b"[{]", r"a\.json is neither JSON lines, plain or in gzip, nor a JSON list"),
         (b"{", r"a\.json, line 1: not JSON"),
         (b"", r"a\.json has 0 questions with two options in at most 700 words; two are needed"),
     ],
@@ -260,16 +258,25 @@ def test_the_published_set_is_loaded_by_datasets(monkeypatch: pytest.MonkeyPatch
         asked.append((names, settings))
         return numbered(12)
 
-    fake = ModuleType("datasets")
-    fake.load_dataset = load_dataset  # type: ignore[attr-defined]
-    monkeypatch.setitem(sys.modules, "datasets", fake)
+    hub(monkeypatch, load_dataset)
     source = HotpotQA()
     assert not asked
     assert all_of(source) == all_of(HotpotQA(path=write(tmp_path / "a.jsonl", numbered(12))))
-    assert asked == [(("hotpotqa/hotpot_qa", "distractor"), {"split": "validation"})]  # once
+    assert asked == [(("hotpotqa/hotpot_qa", "distractor"), {"split": "validation", "revision": REVISION})]  # once
 
 
 def test_datasets_is_asked_for_when_it_is_needed(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "datasets", None)
-    with pytest.raises(ValueError, match=re.escape("HotpotQA needs datasets: pip install 'unveil[diagnose]', or give")):
+    with pytest.raises(
+        ValueError, match=re.escape("hotpotqa/hotpot_qa needs datasets: pip install 'unveil[diagnose]', or")
+    ):
+        HotpotQA().questions(1)
+
+
+def test_what_the_hub_lacks_is_one_sentence(monkeypatch: pytest.MonkeyPatch) -> None:
+    hub(monkeypatch, lambda *names, **settings: 1 / 0)
+    with pytest.raises(ValueError, match=r"^hotpotqa/hotpot_qa could not be had from the hub \(division by zero\): "):
+        HotpotQA().questions(1)
+    hub(monkeypatch, lambda *names, **settings: [item(), {}])
+    with pytest.raises(ValueError, match=r"^hotpotqa/hotpot_qa, validation row 2: 'question' is None; it must be a"):
         HotpotQA().questions(1)

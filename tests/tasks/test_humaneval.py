@@ -3,14 +3,13 @@
 import gzip
 import json
 import re
-import sys
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 import pytest
 
 from tests.tasks.namespaces import needs_namespaces
+from tests.tasks.sources import hub, jsonl
 from unveil.tasks import Benchmark, HumanEval, Problem, Task, task
 from unveil.tasks.code.sandbox import Sandbox
 
@@ -30,11 +29,6 @@ def sandbox() -> Sandbox:
     return Sandbox()
 
 
-def file_of(path: Path, *items: object) -> Path:
-    path.write_text("".join(f"{item if isinstance(item, str) else json.dumps(item)}\n" for item in items))
-    return path
-
-
 def published(data: Path, **settings: Any) -> list[Problem]:
     return HumanEval(**settings).read(data / "humaneval" / "HumanEval.jsonl.gz")
 
@@ -49,7 +43,7 @@ def test_the_published_file(data: Path, tmp_path: Path) -> None:
 
 
 def test_two_forms_of_the_question(tmp_path: Path) -> None:
-    path, code = file_of(tmp_path / "a.jsonl", ITEM), ITEM["prompt"]
+    path, code = jsonl(tmp_path / "a.jsonl", ITEM), ITEM["prompt"]
     (problem,) = HumanEval().read(path)
     assert (problem.prompt, problem.prefix, problem.answer) == (code, "", ITEM["canonical_solution"])
     (problem,) = HumanEval(form="instruct").read(path)
@@ -62,7 +56,7 @@ def test_two_forms_of_the_question(tmp_path: Path) -> None:
 @pytest.mark.parametrize("form", ["complete", "instruct"])
 def test_an_answer_is_judged_by_running_it(tmp_path: Path, sandbox: Sandbox, form: Any) -> None:
     humaneval = HumanEval(form=form, sandbox=sandbox)
-    (problem,) = humaneval.read(file_of(tmp_path / "a.jsonl", ITEM))
+    (problem,) = humaneval.read(jsonl(tmp_path / "a.jsonl", ITEM))
     assert humaneval.correct(problem, "    return 2 * n\n```\nDone.")
     assert humaneval.correct(problem, "```python\ndef twice(n):\n    return n + n\n```")
     for wrong in ("    return n * n * n\n", "    return None\n", "", "    exit(0)\n", "    import os; os._exit(0)\n"):
@@ -71,7 +65,7 @@ def test_an_answer_is_judged_by_running_it(tmp_path: Path, sandbox: Sandbox, for
 
 
 def test_code_is_not_run_without_a_sandbox(tmp_path: Path) -> None:
-    (problem,) = HumanEval().read(file_of(tmp_path / "a.jsonl", ITEM))
+    (problem,) = HumanEval().read(jsonl(tmp_path / "a.jsonl", ITEM))
     with pytest.raises(ValueError, match="runs code that a model wrote: it does so only with --allow-code-execution"):
         HumanEval().correct(problem, f"    open({str(tmp_path / 'ran')!r}, 'w')\n")
     assert not (tmp_path / "ran").exists()
@@ -96,14 +90,14 @@ def test_all_published_answers_pass_and_none_is_wrong(data: Path, sandbox: Sandb
     [
         ("{", "a.jsonl, line 2: not JSON"),
         ("[]", "a.jsonl, line 2: a list, but every line must be an object"),
-        ({**ITEM, "prompt": 1}, "a.jsonl, line 2: 'prompt' is missing; it must be a text"),
-        ({**ITEM, "test": None}, "a.jsonl, line 2: 'test' is missing"),
+        ({**ITEM, "prompt": 1}, "a.jsonl, line 2: 'prompt' is 1; it must be a text"),
+        ({**ITEM, "test": None}, "a.jsonl, line 2: 'test' is None"),
         ({**ITEM, "entry_point": "a; b"}, "line 2: 'entry_point' is 'a; b'; it must be the name of a function"),
     ],
 )
 def test_a_broken_line_is_named(tmp_path: Path, bad: object, message: str) -> None:
     with pytest.raises(ValueError, match=re.escape(message)):
-        HumanEval().read(file_of(tmp_path / "a.jsonl", ITEM, bad, ITEM))
+        HumanEval().read(jsonl(tmp_path / "a.jsonl", ITEM, bad, ITEM))
 
 
 @pytest.mark.parametrize("cut", [8, -5])
@@ -114,14 +108,13 @@ def test_a_broken_archive_is_named(tmp_path: Path, cut: int) -> None:
 
 
 def test_it_is_fetched_from_the_hub(monkeypatch: pytest.MonkeyPatch) -> None:
-    datasets, asked = ModuleType("datasets"), list[tuple[object, ...]]()
+    asked = list[tuple[object, ...]]()
 
     def load_dataset(*names: object, split: str, revision: str) -> list[dict[str, str]]:
         asked.append((*names, split, len(revision)))
         return [ITEM]
 
-    datasets.load_dataset = load_dataset  # type: ignore[attr-defined]
-    monkeypatch.setitem(sys.modules, "datasets", datasets)
+    hub(monkeypatch, load_dataset)
     (problem,) = HumanEval().fetch()
     assert problem.id == "Own/0" and asked == [("openai/openai_humaneval", "test", 40)]
 

@@ -2,14 +2,13 @@
 
 import json
 import re
-import sys
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 import pytest
 
 from tests.tasks.namespaces import needs_namespaces
+from tests.tasks.sources import hub, jsonl
 from unveil.tasks import MBPP, Benchmark, Problem, Task, task
 from unveil.tasks.code.sandbox import Sandbox
 
@@ -51,13 +50,8 @@ def shot(number: int) -> dict[str, Any]:
     return {**FULL, "task_id": number, "text": f"Do {number}.", "code": f"def twice(n):\n  return {number}"}
 
 
-def file_of(path: Path, *items: object) -> Path:
-    path.write_text("".join(f"{item if isinstance(item, str) else json.dumps(item)}\n" for item in items))
-    return path
-
-
 def test_without_shots_the_task_stands_alone(tmp_path: Path) -> None:
-    problem, clean = MBPP().read(file_of(tmp_path / "a.jsonl", FULL, CLEAN))
+    problem, clean = MBPP().read(jsonl(tmp_path / "a.jsonl", FULL, CLEAN))
     assert problem.prompt + problem.prefix == (
         "You are an expert Python programmer, and here is your task: Write a function to double a number. Your code "
         "should pass these tests:\n\nassert twice(1) == 2\nassert twice(2) == 4\nassert twice(0) == 0\n[BEGIN]\n"
@@ -67,7 +61,7 @@ def test_without_shots_the_task_stands_alone(tmp_path: Path) -> None:
 
 
 def test_the_shots_are_tasks_two_to_four(tmp_path: Path) -> None:
-    problems = MBPP().read(file_of(tmp_path / "a.jsonl", *(shot(n) for n in (1, 4, 3, 2, 5, 10)), FULL, CLEAN))
+    problems = MBPP().read(jsonl(tmp_path / "a.jsonl", *(shot(n) for n in (1, 4, 3, 2, 5, 10)), FULL, CLEAN))
     assert [problem.id for problem in problems] == ["11", "12"]
     tests = "assert twice(1) == 2\nassert twice(2) == 4\nassert twice(0) == 0\n"
     begin = "You are an expert Python programmer, and here is your task: "
@@ -81,7 +75,7 @@ def test_the_shots_are_tasks_two_to_four(tmp_path: Path) -> None:
 
 def test_of_the_published_tasks_the_test_is_asked(tmp_path: Path) -> None:
     items = [{**FULL, "task_id": number} for number in range(1, 1001)]
-    problems = MBPP().read(file_of(tmp_path / "a.jsonl", *items))
+    problems = MBPP().read(jsonl(tmp_path / "a.jsonl", *items))
     assert [int(problem.id) for problem in problems] == [*range(11, 511), *range(975, 1001)]
 
 
@@ -95,7 +89,7 @@ def test_one_json_list_is_read_too(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("item", [FULL, CLEAN, PAIRS])
 def test_the_answers_pass_and_empty_ones_do_not(tmp_path: Path, mbpp: MBPP, item: dict[str, Any]) -> None:
-    (problem,) = mbpp.read(file_of(tmp_path / "a.jsonl", item))
+    (problem,) = mbpp.read(jsonl(tmp_path / "a.jsonl", item))
     assert mbpp.correct(problem, item["code"]) and mbpp.correct(problem, f"{item['code']}\n[DONE]\n\nYou are an expert")
     assert mbpp.correct(problem, f"[BEGIN]\n{item['code']}\n[DONE]")
     assert mbpp.correct(problem, f"Sure:\n```python\n{item['code']}\n```\n[DONE]")
@@ -105,12 +99,12 @@ def test_the_answers_pass_and_empty_ones_do_not(tmp_path: Path, mbpp: MBPP, item
 
 
 def test_every_test_counts_and_challenges_do_not(tmp_path: Path, mbpp: MBPP) -> None:
-    (problem,) = mbpp.read(file_of(tmp_path / "a.jsonl", FULL))
+    (problem,) = mbpp.read(jsonl(tmp_path / "a.jsonl", FULL))
     assert not mbpp.correct(problem, "def twice(n):\n    return abs(2 * n)")  # the fourth test is not shown
 
 
 def test_code_is_not_run_without_a_sandbox(tmp_path: Path) -> None:
-    (problem,) = MBPP().read(file_of(tmp_path / "a.jsonl", FULL))
+    (problem,) = MBPP().read(jsonl(tmp_path / "a.jsonl", FULL))
     with pytest.raises(ValueError, match="task mbpp runs code .* only with --allow-code-execution"):
         MBPP().correct(problem, FULL["code"])
 
@@ -119,7 +113,8 @@ def test_code_is_not_run_without_a_sandbox(tmp_path: Path) -> None:
     ("bad", "message"),
     [
         ("{", "not JSON"),
-        ({**FULL, "text": 1}, "'text' or 'prompt' is missing; it must be a text"),
+        ({**FULL, "text": 1}, "'text' or 'prompt' is 1; it must be a text"),
+        ({**FULL, "test_setup_code": None}, "'test_setup_code' is None; it must be a text"),
         ({**FULL, "task_id": "11"}, "'task_id' is '11'; it must be a whole number"),
         ({**FULL, "test_list": []}, "'test_list' is missing or empty; it must hold the asserts"),
         ({**FULL, "test_list": "assert"}, "'test_list' is 'assert'; it must be a list of texts"),
@@ -129,19 +124,17 @@ def test_code_is_not_run_without_a_sandbox(tmp_path: Path) -> None:
 )
 def test_a_broken_line_is_named(tmp_path: Path, bad: object, message: str) -> None:
     with pytest.raises(ValueError, match=rf"a\.jsonl, line 2: {re.escape(message)}"):
-        MBPP().read(file_of(tmp_path / "a.jsonl", FULL, bad))
+        MBPP().read(jsonl(tmp_path / "a.jsonl", FULL, bad))
 
 
 def test_it_is_fetched_from_the_hub(monkeypatch: pytest.MonkeyPatch) -> None:
-    datasets = ModuleType("datasets")
     parts = {"prompt": [shot(number) for number in range(1, 11)], "test": [FULL, PAIRS]}
 
     def load_dataset(dataset: str, name: str, *, split: str, revision: str) -> list[dict[str, Any]]:
         assert (dataset, name, len(revision)) == ("google-research-datasets/mbpp", "full", 40)
         return parts[split]
 
-    datasets.load_dataset = load_dataset  # type: ignore[attr-defined]
-    monkeypatch.setitem(sys.modules, "datasets", datasets)
+    hub(monkeypatch, load_dataset)
     problems: list[Problem] = MBPP().fetch()
     assert [problem.id for problem in problems] == ["11", "13"]
     assert all(problem.prompt.count("[DONE]") == 3 for problem in problems)

@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tests.tasks.sources import jsonl
 from unveil.tasks import Problem, Sudoku, Task, task
 from unveil.tasks import sudoku as module
 
@@ -174,11 +175,6 @@ def test_no_generated_puzzle_is_a_published_one(data: Path) -> None:
 # bad input ------------------------------------------------------------------------------------------------------------
 
 
-def write(path: Path, *items: object) -> Path:
-    path.write_text("".join(f"{item if isinstance(item, str) else json.dumps(item)}\n" for item in items))
-    return path
-
-
 GOOD = {"input": PUZZLE, "output": SOLUTION}
 
 
@@ -197,13 +193,13 @@ GOOD = {"input": PUZZLE, "output": SOLUTION}
     ],
 )
 def test_a_broken_line_is_named(tmp_path: Path, bad: object, message: str) -> None:
-    path = write(tmp_path / "puzzles.jsonl", GOOD, bad, GOOD)
+    path = jsonl(tmp_path / "puzzles.jsonl", GOOD, bad, GOOD)
     with pytest.raises(ValueError, match=rf"puzzles\.jsonl, line 2: .*{re.escape(message)}"):
         Sudoku().read(path)
 
 
 def test_the_output_may_be_left_out(tmp_path: Path) -> None:
-    (problem,) = Sudoku().read(write(tmp_path / "puzzles.jsonl", {"input": PUZZLE}))
+    (problem,) = Sudoku().read(jsonl(tmp_path / "puzzles.jsonl", {"input": PUZZLE}))
     assert problem == Problem(
         prompt=PUZZLE + "\n=\n", answer=None, id="puzzles:1", data={"givens": PUZZLE.replace("\n", "")}
     )

@@ -1,6 +1,5 @@
 """Sums: the text says what the answer works out, the judge is strict, splits never meet, difficulty is kept."""
 
-import json
 import re
 from itertools import cycle
 from pathlib import Path
@@ -10,6 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tests.tasks.sources import jsonl
 from unveil.checkpoints.tokenizer import FileTokenizer
 from unveil.tasks import Countdown, Problem, Sums, Task, task
 from unveil.tasks import sums as module
@@ -297,11 +297,6 @@ def test_a_vocabulary_entry_must_be_one_piece(entry: str) -> None:
 # files ----------------------------------------------------------------------------------------------------------------
 
 
-def write(path: Path, *items: object) -> Path:
-    path.write_text("".join(f"{item if isinstance(item, str) else json.dumps(item)}\n" for item in items))
-    return path
-
-
 GOOD = {"input": TEXT, "output": ANSWER}
 
 
@@ -320,13 +315,13 @@ GOOD = {"input": TEXT, "output": ANSWER}
     ],
 )
 def test_a_broken_line_is_named(tmp_path: Path, bad: object, message: str) -> None:
-    path = write(tmp_path / "problems.jsonl", GOOD, bad, GOOD)
+    path = jsonl(tmp_path / "problems.jsonl", GOOD, bad, GOOD)
     with pytest.raises(ValueError, match=rf"problems\.jsonl, line 2: .*{re.escape(message)}"):
         Sums().read(path)
 
 
 def test_a_file_is_read(tmp_path: Path) -> None:
-    first, second = Sums().read(write(tmp_path / "a.jsonl", GOOD, {"input": TEXT + "\n", "output": "#6"}))
+    first, second = Sums().read(jsonl(tmp_path / "a.jsonl", GOOD, {"input": TEXT + "\n", "output": "#6"}))
     assert first == Problem(prompt=TEXT + "\n=\n", answer=ANSWER, id="a:1", data={"result": 6})
     assert second.prompt == first.prompt and second.answer == "#6" and second.data == first.data
 

@@ -19,26 +19,25 @@ generated: `countdown_test_hashes.json` holds their fingerprints. All others are
 import json
 import re
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from os import PathLike
 from pathlib import Path
-from typing import Any, ClassVar, Literal, NamedTuple
+from typing import Any, ClassVar, NamedTuple, get_args
 
 import numpy as np
 from jaxtyping import Bool, Int32, Int64
 
-from unveil.files import read_jsonl
-from unveil.tasks.splits import HOPELESS, check_draw, check_split, fingerprint, split_of
+from unveil.tasks.grading.equations import EQUATION, exact
+from unveil.tasks.items import items_of
+from unveil.tasks.splits import HOPELESS, Drawn, check_draw, check_split, drawn_for, fingerprint
 from unveil.tasks.task import Problem
 
 DRAW = 512  # problems drawn at once; fixed, so that the same seed gives the same first problems for any count
 HIGHEST = 100  # target and number that a generated problem may have
 PAIRS = ((0, 1, 2), (0, 2, 1), (1, 2, 0))  # which two come first, which one is left
 OPERATORS = "+*-/"
-NUMBER = "(0|[1-9][0-9]{0,8})"
-EQUATION = re.compile(f"{NUMBER}([-+*/]){NUMBER}={NUMBER}")
 
 
 def known_by(numbers: Sequence[int], target: int) -> str:
@@ -118,7 +117,7 @@ class Countdown:
 
     targets: tuple[int, int] = (10, 100)
     largest: int = 99
-    split: Literal["train", "validation"] = "validation"
+    split: Drawn = "validation"
     exclude: frozenset[str] = frozenset()
 
     def __post_init__(self) -> None:
@@ -129,7 +128,7 @@ class Countdown:
             )
         if not 1 <= self.largest <= HIGHEST:
             raise ValueError(f"largest is {self.largest}; it must be from 1 to {HIGHEST}")
-        check_split(self.split, ("train", "validation"))
+        check_split(self.split, get_args(Drawn))
         for known in self.exclude:
             if not re.fullmatch(r"\d+,\d+,\d+:\d+", known):
                 raise ValueError(f"exclude holds {known!r}; write the numbers in rising order and the target: 2,3,5:10")
@@ -157,7 +156,7 @@ class Countdown:
             numbers, targets, plans = self._draw(rng)
             for three, target, plan in zip(numbers.tolist(), targets.tolist(), plans.tolist(), strict=True):
                 mark = fingerprint(known_by(three, target))
-                if mark not in banned and (split_of(mark) == "validation") == (self.split == "validation"):
+                if mark not in banned and drawn_for(mark) == self.split:
                     name = f"{self.split}-{seed}-{len(problems)}"
                     problems.append(self.problem(three, target, _worked(three, plan), name))
             num_drawn += DRAW
@@ -194,10 +193,9 @@ class Countdown:
         out. {"input": "30,100,93", "output": "23"}: the output is the target. ValueError names the file and the line
         that is not JSON, holds no problem, one that cannot be solved, or a wrong answer.
         """
-        items = enumerate(read_jsonl(path), 1)
-        return [self._parsed(f"{path}, line {number}", f"{Path(path).stem}:{number}", item) for number, item in items]
+        return [self._parsed(*item) for item in items_of(path)]
 
-    def _parsed(self, place: str, id: str, item: dict[str, Any]) -> Problem:
+    def _parsed(self, place: str, id: str, item: Mapping[str, Any]) -> Problem:
         given, output = item.get("input"), item.get("output")
         written = given if isinstance(given, str) else ""
         answer = output
@@ -225,11 +223,10 @@ class Countdown:
         equations = text.strip().split(",")
         for equation in equations:
             parts = EQUATION.fullmatch(equation)
-            if parts is None:
+            if parts is None or not exact(parts):
                 return False
-            x, y, result = int(parts[1]), int(parts[3]), int(parts[4])
-            exact = {"+": x + y == result, "-": x - y == result, "*": x * y == result, "/": y > 0 and x == y * result}
-            if not exact[parts[2]] or Counter([x, y]) - there:
+            taken = Counter([int(parts[1]), int(parts[3])])
+            if taken - there:
                 return False
-            there = there - Counter([x, y]) + Counter([result])
+            there = there - taken + Counter([int(parts[4])])
         return there == Counter([problem.data["target"]])

@@ -15,8 +15,8 @@ from pathlib import Path
 from random import Random
 from typing import Any, ClassVar
 
-from unveil.files import read_jsonl
 from unveil.tasks.few_shot.pools import apart, read_lists
+from unveil.tasks.items import items_of
 from unveil.tasks.splits import Split, check_split, collect
 from unveil.tasks.task import Problem
 
@@ -113,8 +113,7 @@ class Rules:
 
         ValueError names the file and the line that is not JSON or not of the form.
         """
-        items = enumerate(read_jsonl(path), 1)
-        return [self._parsed(f"{path}, line {number}", f"{Path(path).stem}:{number}", item) for number, item in items]
+        return [self._parsed(*item) for item in items_of(path)]
 
     def _parsed(self, place: str, id: str, item: Mapping[str, Any]) -> Problem:
         prompt, output = item.get("input"), item.get("output")

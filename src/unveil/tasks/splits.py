@@ -8,6 +8,7 @@ from typing import Any, Literal
 from unveil.tasks.task import Problem
 
 Split = Literal["train", "validation", "test"]
+Drawn = Literal["train", "validation"]  # of a task whose test is in published files: it makes no problem of them
 SPLITS: tuple[Split, ...] = ("train", "validation", "test")
 HOPELESS = 20_000  # draws in a row without one that may be kept
 
@@ -21,6 +22,11 @@ def split_of(mark: str) -> Split:
     """The split of a fingerprint. Two problems in sixteen are not for training: one for validation, one for test."""
     held_out: dict[str, Split] = {"0": "validation", "1": "test"}
     return held_out.get(mark[-1], "train")
+
+
+def drawn_for(mark: str) -> Drawn:
+    """As `split_of`, where no problems are kept for a test: they are for training."""
+    return "validation" if split_of(mark) == "validation" else "train"
 
 
 def check_draw(count: int, seed: int) -> None:

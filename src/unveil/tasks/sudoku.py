@@ -12,28 +12,23 @@ its digits renamed. Accuracy here says how well a sampler decodes, not how well 
 """
 
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import cache
-from hashlib import blake2b
 from itertools import permutations
 from os import PathLike
 from pathlib import Path
-from typing import Any, ClassVar, Literal, NamedTuple
+from typing import Any, ClassVar, NamedTuple, get_args
 
 import numpy as np
 from jaxtyping import Bool, Int64, UInt8
 
-from unveil.files import read_jsonl
+from unveil.tasks.items import items_of
+from unveil.tasks.splits import Drawn, check_split, drawn_for, fingerprint
 from unveil.tasks.task import Problem
 
 DRAW = 512  # puzzles drawn at once; fixed, so that the same seed gives the same first puzzles for any count
 HOPELESS = 200_000  # draws without a single puzzle kept
-
-
-def fingerprint(givens: str) -> str:
-    """Sixteen hexadecimal digits that stand for a puzzle, given as 16 characters, 0 = empty."""
-    return blake2b(givens.encode(), digest_size=8).hexdigest()
 
 
 class _Grids(NamedTuple):
@@ -127,15 +122,14 @@ class Sudoku:
     )
 
     givens: tuple[int, int] = (4, 12)
-    split: Literal["train", "validation"] = "validation"
+    split: Drawn = "validation"
     exclude: frozenset[str] = frozenset()
 
     def __post_init__(self) -> None:
         fewest, most = self.givens
         if not 4 <= fewest <= most <= 16:
             raise ValueError(f"givens is {self.givens}; it must be (fewest, most) with 4 <= fewest <= most <= 16")
-        if self.split not in ("train", "validation"):
-            raise ValueError(f"split is {self.split!r}; it must be 'train' or 'validation'")
+        check_split(self.split, get_args(Drawn))
         for puzzle in self.exclude:
             if len(puzzle) != 16 or not set(puzzle) <= set("01234"):
                 raise ValueError(f"exclude holds {puzzle!r}; a puzzle is 16 digits from 0 to 4 without line breaks")
@@ -172,7 +166,7 @@ class Sudoku:
     def _allowed(self, puzzles: Iterable[str], banned: frozenset[str]) -> Bool[np.ndarray, " n"]:
         """One puzzle in sixteen is for validation."""
         prints = [fingerprint(puzzle) for puzzle in puzzles]
-        return np.array([p not in banned and (p[-1] == "0") == (self.split == "validation") for p in prints])
+        return np.array([p not in banned and drawn_for(p) == self.split for p in prints])
 
     def generate(self, count: int, seed: int) -> list[Problem]:
         """`count` puzzles of the split. ValueError as in `arrays`, and for a negative seed."""
@@ -192,10 +186,9 @@ class Sudoku:
 
         ValueError names the file and the line that is not JSON, holds no puzzle, or a wrong solution.
         """
-        items = enumerate(read_jsonl(path), 1)
-        return [self._parsed(f"{path}, line {number}", f"{Path(path).stem}:{number}", item) for number, item in items]
+        return [self._parsed(*item) for item in items_of(path)]
 
-    def _parsed(self, place: str, id: str, item: dict[str, Any]) -> Problem:
+    def _parsed(self, place: str, id: str, item: Mapping[str, Any]) -> Problem:
         givens, answer = _givens(item.get("input")), item.get("output")
         if givens is None:
             raise ValueError(f"{place}: 'input' is {item.get('input')!r}; it must be four lines of four digits 0 to 4")

@@ -18,11 +18,11 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from os import PathLike
-from pathlib import Path
 from random import Random
 from typing import Any, ClassVar, NamedTuple
 
-from unveil.files import read_jsonl
+from unveil.tasks.grading.equations import EQUATION, NUMBER, exact
+from unveil.tasks.items import items_of
 from unveil.tasks.splits import Split, check_split, collect
 from unveil.tasks.sums_words import (
     ASKED,
@@ -43,8 +43,8 @@ from unveil.tasks.task import Problem
 OPERATIONS = ("+", "+", "+", "-", "-", "-", "*", "/")
 OF_TWO = 0.25  # share of problems with people compared that ask for two of them together
 STEPS = {64: (2, 6), 128: (4, 10)}
-STEP = re.compile(r"(0|[1-9][0-9]{0,8})([-+*/])(0|[1-9][0-9]{0,8})=(0|[1-9][0-9]{0,8})(?: [A-Z][a-z]+)?")
-RESULT = re.compile(r"0|[1-9][0-9]{0,8}")
+STEP = re.compile(EQUATION.pattern + "(?: [A-Z][a-z]+)?")
+RESULT = re.compile(NUMBER)
 
 
 class _Move(NamedTuple):
@@ -66,11 +66,8 @@ class _Chain(NamedTuple):
 
 def _right(step: str) -> bool:
     """Whether a line is one exact step; it may say whose number it makes."""
-    parts = STEP.fullmatch(step)
-    if parts is None:
-        return False
-    x, y, result = int(parts[1]), int(parts[3]), int(parts[4])
-    return {"+": x + y == result, "-": x - y == result, "*": x * y == result, "/": y > 0 and x == y * result}[parts[2]]
+    found = STEP.fullmatch(step)
+    return found is not None and exact(found)
 
 
 def _result(text: str) -> str | None:
@@ -202,8 +199,7 @@ class Sums:
         The steps may be left out; the split does not matter. ValueError names the file and the line that is not JSON,
         has no text, no marked result, or a wrong step.
         """
-        items = enumerate(read_jsonl(path), 1)
-        return [_parsed(f"{path}, line {number}", f"{Path(path).stem}:{number}", item) for number, item in items]
+        return [_parsed(*item) for item in items_of(path)]
 
     def correct(self, problem: Problem, text: str) -> bool:
         """Whether the number after the only '#' is the result, blanks around it aside; the steps do not matter."""

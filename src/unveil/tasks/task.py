@@ -21,6 +21,22 @@ class Problem:
     prefix: str = ""  # how the answer begins: given to the model, in the assistant's turn of a chat, and not judged
 
 
+@dataclass(frozen=True, kw_only=True)
+class OnCanvas:
+    """What tasks have in common whose answers may have any length: `canvas` masks for each."""
+
+    canvas: int
+
+    def __post_init__(self) -> None:
+        if self.canvas < 1:
+            raise ValueError(f"canvas is {self.canvas}; it must be at least 1")
+
+    @property
+    def num_masks(self) -> int:
+        """The canvas."""
+        return self.canvas
+
+
 class Verdict(NamedTuple):
     """What a published rule says of an answer."""
 

@@ -6,6 +6,7 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 from threading import Thread
+from typing import Any
 
 import pytest
 
@@ -103,3 +104,20 @@ def test_a_child_that_does_not_start_is_an_error(monkeypatch: pytest.MonkeyPatch
     monkeypatch.setattr(sys, "executable", "false")
     with pytest.raises(ValueError, match="^math-verify does not start: `python -m unveil.tasks.grading.compare"):
         mathematics._Child().equal("1", "x")
+
+
+def test_a_pair_that_was_interrupted_is_not_answered_later(monkeypatch: pytest.MonkeyPatch) -> None:
+    child, asked = mathematics._Child(), mathematics._asked
+    assert child.equal("x", "x")
+
+    def interrupted(process: Any, line: str) -> str:
+        assert process.stdin is not None
+        process.stdin.write(line + "\n")
+        process.stdin.flush()
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(mathematics, "_asked", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        child.equal("x", "x")
+    monkeypatch.setattr(mathematics, "_asked", asked)
+    assert not child.equal("x", "y")

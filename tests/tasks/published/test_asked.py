@@ -3,15 +3,15 @@
 import json
 import re
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from tests.tasks.sources import hub
 from unveil.tasks import (
     GSM8K,
     SVAMP,
@@ -112,6 +112,17 @@ def test_an_answer_is_worked_in_the_form_that_is_asked_for(tmp_path: Path) -> No
     (problem,) = GSM8K().read(write(tmp_path, "gsm8k", [ITEMS["gsm8k"]]))
     assert problem.answer == "2+3=5\n</reasoning>\n<answer>\n\\boxed{5}\n</answer>"
     assert (problem.id, problem.data) == ("a:1", {"gold": "5"})
+
+
+@pytest.mark.parametrize("name", ASKED)
+def test_the_last_box_goes_before_the_answer_tag(name: str, tmp_path: Path) -> None:
+    found = task(f"{name}:split=all" if name == "svamp" else name)
+    assert r"the last \boxed{...}, else <answer>, " in found.describe
+    (problem,) = found.read(write(tmp_path, name, [ITEMS[name]]))
+    answer = {"countdown-text": "30-(100-93)", "sudoku-text": "1234341241232341", "svamp": "2"}.get(name, "5")
+    assert found.correct(problem, rf"\boxed{{0}} \boxed{{{answer}}} <answer>0</answer>")
+    assert found.correct(problem, f"<answer>0</answer> <answer>{answer}</answer>")
+    assert not found.correct(problem, rf"\boxed{{0}} <answer>{answer}</answer>")
 
 
 # The files ------------------------------------------------------------------------------------------------------------
@@ -220,6 +231,7 @@ BROKEN: list[tuple[str, Item, str]] = [
     ("svamp", {"Body": 1}, r"'Body' is 1; it must be a text"),
     ("svamp", {"Answer": None}, r"'Answer' is None; it must be a number"),
     ("svamp", {"Answer": "two"}, r"'Answer' is 'two'; it must be a number"),
+    ("svamp", {"Answer": "1/2"}, r"'Answer' is '1/2'; it must be a number"),  # the published judge reads no fractions
     ("svamp", {"Answer": float("nan")}, r"'Answer' is nan; it must be a number"),
     ("countdown-text", {"input": "30,100"}, r"'input' is '30,100'"),
     ("sudoku-text", {"input": "1000"}, r"'input' is '1000'"),
@@ -235,16 +247,32 @@ def test_a_broken_item_is_named(tmp_path: Path, name: str, change: Item, fault: 
 
 
 @pytest.mark.parametrize(("text", "fault"), [
-    ("{", "is not JSON .*: give SVAMP.json, a list of problems$"), ("[" * 10**5, "is not JSON"),
-    ("\xff", "is not JSON"),
-    ("{}", "is no list of objects: give SVAMP.json, a list of problems$"), ("[1]", "is no list of objects"),
-    ("[]", r"has no problem of the test split: write svamp:split=all$"),
+    ("[{]", " is neither JSON lines, plain or in gzip, nor a JSON list"), ("[1]", ", item 1: a int, but every item"),
+    ("{", ", line 1: not JSON"), ("{}", ", line 1: 'ID' is None; it must be a text"),
 ])  # fmt: skip
 def test_what_is_no_svamp(tmp_path: Path, text: str, fault: str) -> None:
     path = tmp_path / "SVAMP.json"
-    path.write_bytes(text.encode("latin-1"))
-    with pytest.raises(ValueError, match=f"^{re.escape(str(path))} {fault}"):
+    path.write_text(text)
+    with pytest.raises(ValueError, match=f"^{re.escape(f'{path}{fault}')}"):
         SVAMP().read(path)
+
+
+@pytest.mark.parametrize("split", ["test", "train", "all"])
+@pytest.mark.parametrize("text", ["", "[]"])
+def test_an_svamp_without_problems(tmp_path: Path, split: Any, text: str) -> None:
+    path = tmp_path / "SVAMP.json"
+    path.write_text(text)
+    fault = f"{path} holds no problems: give the authors' SVAMP.json, a list of them"
+    with pytest.raises(ValueError, match=f"^{re.escape(fault)}$"):
+        SVAMP(split=split).read(path)
+
+
+@pytest.mark.parametrize(("split", "other"), [("test", "chal-777"), ("train", "chal-736")])
+def test_an_svamp_without_problems_of_the_split(tmp_path: Path, split: Any, other: str) -> None:
+    path = write(tmp_path, "svamp", [ITEMS["svamp"] | {"ID": other}])
+    with pytest.raises(ValueError, match=rf"a\.json has no problem of the {split} split: write svamp:split=all$"):
+        SVAMP(split=split).read(path)
+    assert [problem.id for problem in SVAMP(split="all").read(path)] == [other]
 
 
 @pytest.mark.parametrize("spec", ["svamp:split=validation", "countdown-text:split=test", "sudoku-text:split=all"])
@@ -260,13 +288,6 @@ SETS = {
     "math500": ("HuggingFaceH4/MATH-500", None, "6e4ed1a2a79af7d8630a6b768ec859cb5af4d3be"),
     "svamp": ("ChilleD/SVAMP", None, "5e0bf1e5e7c0e9c4bc39180d224f41f3f801b7ef"),
 }
-
-
-def hub(monkeypatch: pytest.MonkeyPatch, load_dataset: Callable[..., Any]) -> None:
-    """Put a function in the place of datasets.load_dataset."""
-    fake = ModuleType("datasets")
-    fake.load_dataset = load_dataset  # type: ignore[attr-defined]
-    monkeypatch.setitem(sys.modules, "datasets", fake)
 
 
 def fetching(name: str) -> Benchmark:
@@ -301,7 +322,7 @@ def test_what_the_hub_lacks_is_one_sentence(name: str, monkeypatch: pytest.Monke
     ):
         fetching(name).fetch()
     hub(monkeypatch, lambda *names, **settings: [ITEMS[name], {}])
-    with pytest.raises(ValueError, match=rf"^{SETS[name][0]}, row 2: '\w+' is None; it must be a text$"):
+    with pytest.raises(ValueError, match=rf"^{SETS[name][0]}, test row 2: '\w+' is None; it must be a text$"):
         fetching(name).fetch()
 
 

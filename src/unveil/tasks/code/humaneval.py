@@ -4,15 +4,14 @@ Two forms of the question. "complete" is the published one: the code is to be go
 is the user's message. "instruct" asks in words and begins the answer with the code, as lm-eval's humaneval_instruct.
 """
 
-from collections.abc import Iterable
 from dataclasses import dataclass
 from os import PathLike
 from typing import ClassVar, Literal, get_args
 
 from unveil.tasks.code.answers import completed
-from unveil.tasks.code.items import Item, fetched, items_of
 from unveil.tasks.code.sandbox import Sandbox, judged
-from unveil.tasks.task import Problem
+from unveil.tasks.items import Item, fetched, items_of
+from unveil.tasks.task import OnCanvas, Problem
 
 Form = Literal["complete", "instruct"]
 REVISION = "7dce6050a7d6d172f3cc5c32aa97f52fa1a2e544"  # of the data on the hub
@@ -20,7 +19,7 @@ INSTRUCTION = "Write a solution to the following problem and make sure that it p
 
 
 @dataclass(frozen=True, kw_only=True)
-class HumanEval:
+class HumanEval(OnCanvas):
     """`canvas` masks for each answer; answers are judged in the sandbox, and without one not at all."""
 
     name: ClassVar[str] = "humaneval"
@@ -30,8 +29,7 @@ class HumanEval:
     sandbox: Sandbox | None = None
 
     def __post_init__(self) -> None:
-        if self.canvas < 1:
-            raise ValueError(f"canvas is {self.canvas}; it must be at least 1")
+        super().__post_init__()
         if self.form not in get_args(Form):
             raise ValueError(f"form is {self.form!r}; it must be one of {', '.join(get_args(Form))}")
 
@@ -43,21 +41,13 @@ class HumanEval:
             "passes the published checks, run in a sandbox"
         )
 
-    @property
-    def num_masks(self) -> int:
-        """The canvas."""
-        return self.canvas
-
     def read(self, path: str | PathLike[str]) -> list[Problem]:
         """The published HumanEval.jsonl.gz, or such lines unpacked. ValueError names the file and what is broken."""
-        return self._problems(items_of(path))
+        return [self._problem(item) for item in items_of(path)]
 
     def fetch(self) -> list[Problem]:
         """The 164 problems of openai/openai_humaneval. ValueError if they cannot be had."""
-        return self._problems(fetched("openai/openai_humaneval", split="test", revision=REVISION))
-
-    def _problems(self, items: Iterable[Item]) -> list[Problem]:
-        return [self._problem(item) for item in items]
+        return [self._problem(item) for item in fetched("openai/openai_humaneval", split="test", revision=REVISION)]
 
     def _problem(self, item: Item) -> Problem:
         code, entry = item.text("prompt"), item.text("entry_point")

@@ -15,9 +15,9 @@ from os import PathLike
 from typing import ClassVar
 
 from unveil.tasks.code.answers import before, defining, unfenced
-from unveil.tasks.code.items import Item, fetched, items_of
 from unveil.tasks.code.sandbox import Sandbox, judged
-from unveil.tasks.task import Problem
+from unveil.tasks.items import Item, fetched, items_of
+from unveil.tasks.task import OnCanvas, Problem
 
 DATASET = "google-research-datasets/mbpp"
 REVISION = "4bb6404fdc6cacfda99d4ac4205087b89d32030c"
@@ -27,30 +27,17 @@ BEGIN, DONE = "[BEGIN]\n", "[DONE]"
 
 
 @dataclass(frozen=True, kw_only=True)
-class MBPP:
+class MBPP(OnCanvas):
     """`canvas` masks for each answer; answers are judged in the sandbox, and without one not at all."""
 
     name: ClassVar[str] = "mbpp"
+    describe: ClassVar[str] = (
+        "MBPP: a short Python function from a sentence and its tests, after three examples; right when the program "
+        "passes the tests, run in a sandbox"
+    )
 
     canvas: int = 256
     sandbox: Sandbox | None = None
-
-    def __post_init__(self) -> None:
-        if self.canvas < 1:
-            raise ValueError(f"canvas is {self.canvas}; it must be at least 1")
-
-    @property
-    def describe(self) -> str:
-        """What is asked, what counts as right."""
-        return (
-            "MBPP: a short Python function from a sentence and its tests, after three examples; right when the program "
-            "passes the tests, run in a sandbox"
-        )
-
-    @property
-    def num_masks(self) -> int:
-        """The canvas."""
-        return self.canvas
 
     def read(self, path: str | PathLike[str]) -> list[Problem]:
         """A file of either published form, full or sanitized, as JSON lines or one list.
@@ -113,7 +100,8 @@ def _problem(item: Item, shown: str) -> Problem:
     if not names:
         raise ValueError(f"{item.place}: 'test_list' uses nothing that 'code' defines; correct or remove the item")
     # what the tests need: lines of the full form build objects of the answer's classes, so they follow the answer
-    needed = [*item.texts("test_imports"), item.text("test_setup_code") if "test_setup_code" in item.fields else ""]
+    setup = item.text("test_setup_code") if str(item.fields.get("test_setup_code", "")).strip() else ""
+    needed = [*item.texts("test_imports"), setup]
     return Problem(
         prompt=shown + _asked(item),
         prefix=BEGIN,

@@ -7,18 +7,17 @@ the regular expression, the form of the context (a line "title: sentences" for e
 examples: every tenth of those kept.
 """
 
-import json
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
-from pathlib import Path
 from typing import Any, ClassVar
 
-from unveil.files import read_jsonl
 from unveil.tasks.few_shot.shots import Shot, Shots
+from unveil.tasks.items import Item, fetched, items_of
 
 DATASET = "hotpotqa/hotpot_qa"
+REVISION = "1908d6afbbead072334abe2965f91bd2709910ab"
 # After a comma, colon or "between": two options, to the end or a comma before a small letter. None has a third "or";
 # the first has no comma or colon.
 OPTIONS = re.compile(
@@ -73,8 +72,8 @@ class HotpotQA:
     def _parts(self) -> tuple[list[Shot], list[Shot]]:
         """Examples and questions. ValueError names the broken item, or says that too few can be used."""
         found: dict[str, Shot] = {}  # by question: none is there twice
-        for place, item in _read(self.path):
-            question, shot = _parsed(place, item)
+        for item in _fetched() if self.path is None else items_of(self.path):
+            question, shot = _parsed(item)
             if shot and len(shot.ask.split()) <= self.max_words:
                 found.setdefault(question, shot)
         kept = list(found.values())
@@ -86,30 +85,14 @@ class HotpotQA:
         return kept[::EVERY], [shot for number, shot in enumerate(kept) if number % EVERY]
 
 
-def _read(path: str | None) -> list[tuple[str, Any]]:
-    """Where each item stands, and the item."""
-    if path is None:
-        try:
-            from datasets import load_dataset
-        except ImportError:
-            raise ValueError("HotpotQA needs datasets: pip install 'unveil[diagnose]', or give a path") from None
-        items, unit = load_dataset(DATASET, "distractor", split="validation"), "item"
-    elif (content := Path(path).read_bytes()).lstrip().startswith(b"["):
-        try:
-            items, unit = json.loads(content), "item"
-        except (ValueError, RecursionError) as error:
-            raise ValueError(f"{path} is not JSON ({error}); give a list of items or an item on each line") from None
-    else:
-        items, unit = read_jsonl(path), "line"
-    return [(f"{path or DATASET}, {unit} {number}", item) for number, item in enumerate(items, 1)]
+def _fetched() -> Iterator[Item]:
+    return fetched(DATASET, "distractor", split="validation", revision=REVISION, extra="diagnose")
 
 
-def _parsed(place: str, item: Any) -> tuple[str, Shot | None]:
+def _parsed(item: Item) -> tuple[str, Shot | None]:
     """An item's question, and its shot if two options are found. ValueError names the place and the broken field."""
-    if not isinstance(item, Mapping):
-        raise ValueError(f"{place}: a {type(item).__name__}; it must be an object with question, answer and context")
-    question, answer = _text(place, item, "question"), _text(place, item, "answer")
-    context = _context(place, item.get("context"))
+    question, answer = (" ".join(item.text(field).split()) for field in ("question", "answer"))
+    context = _context(item)
     options = _options(question, answer)
     if options is None:
         return question, None
@@ -119,23 +102,16 @@ def _parsed(place: str, item: Any) -> tuple[str, Shot | None]:
     return question, Shot(ask=ask, opening="**Answer**:[", answer=letter, closing="]")
 
 
-def _text(place: str, item: Mapping[str, Any], field: str) -> str:
-    """A field on one line."""
-    value = item.get(field)
-    if not isinstance(value, str) or not value.strip():
-        raise ValueError(f"{place}: {field!r} is {value!r}; it must be a text")
-    return " ".join(value.split())
-
-
-def _context(place: str, context: Any) -> str:
+def _context(item: Item) -> str:
     """Articles as text, a line each. They are pairs, as in the official file, or two lists, as on the hub."""
+    context = item.fields.get("context")
     match context:
         case {"title": [*titles], "sentences": [*texts]} if len(titles) == len(texts):
             context = list(zip(titles, texts, strict=True))
     if not isinstance(context, list) or not all(map(_is_article, context)):
         raise ValueError(
-            f"{place}: 'context' must be a list of [title, list of texts], or have a list 'title', and in 'sentences' "
-            "a list of texts for each"
+            f"{item.place}: 'context' must be a list of [title, list of texts], or have a list 'title', and in "
+            "'sentences' a list of texts for each"
         )
     return "\n".join(f"{title}: {' '.join(' '.join(texts).split())}" for title, texts in context)
 

@@ -3,6 +3,8 @@ r"""Numbers as answers write them, exactly: `\$1,234.50`, `-3\frac{1}{2}`, `25\%
 import re
 from fractions import Fraction
 
+from unveil.tasks.grading.boxes import marked
+
 LONGEST = 200  # characters
 THIN = re.compile(r"\\[,!;:]")
 BLANKS = re.compile(r"\\ |\\quad\b|\\qquad\b|~|\s+")
@@ -38,6 +40,12 @@ def number(text: str) -> Fraction | None:
     bare = _plain(SIGNS.sub(" ", WORDS.sub(r" \1 ", _plain(text.rpartition("=")[2]))))
     found = NUMBER.match(bare)
     return _value(found) if found and UNIT.fullmatch(bare, found.end()) else None
+
+
+def says_number(text: str, gold: str) -> bool:
+    """Whether the number in the last box, without a box that in the last <answer>...</answer>, is the right one."""
+    found = marked(text)
+    return found is not None and number(found) == number(gold)
 
 
 def _plain(text: str) -> str:

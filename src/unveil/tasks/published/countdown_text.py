@@ -5,22 +5,21 @@ expression is computed exactly, may be LaTeX and may go on with "= target"; + - 
 The published rule: `grading.published.expression_makes`.
 """
 
-from collections.abc import Sequence
 from dataclasses import dataclass
-from os import PathLike
-from typing import ClassVar, Literal
+from typing import ClassVar
 
-from unveil.tasks.countdown import EQUATION, Countdown
+from unveil.tasks.countdown import Countdown
 from unveil.tasks.grading.boxes import marked
+from unveil.tasks.grading.equations import EQUATION
 from unveil.tasks.grading.expressions import makes
 from unveil.tasks.grading.published import expression_makes
 from unveil.tasks.published import prompts
-from unveil.tasks.published.asked import Asked
+from unveil.tasks.published.asked import InWords
 from unveil.tasks.task import Problem, Verdict
 
 
 @dataclass(frozen=True, kw_only=True)
-class CountdownText(Asked):
+class CountdownText(InWords):
     """As `Countdown`; training asks for the split "train", all else keeps "validation"."""
 
     name: ClassVar[str] = "countdown-text"
@@ -29,31 +28,13 @@ class CountdownText(Asked):
         "once and makes the target"
     )
     instruction: ClassVar[str] = prompts.COUNTDOWN
+    plain: ClassVar[type[Countdown]] = Countdown
 
-    split: Literal["train", "validation"] = "validation"
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        Countdown(split=self.split)
-
-    def generate(self, count: int, seed: int) -> list[Problem]:
-        """`count` problems of the split, drawn independently."""
-        return self._in_words(Countdown(split=self.split).generate(count, seed))
-
-    def read(self, path: str | PathLike[str]) -> list[Problem]:
-        """The problems of either published file, as `Countdown.read`."""
-        return self._in_words(Countdown().read(path))
-
-    def _in_words(self, problems: Sequence[Problem]) -> list[Problem]:
-        return [
-            self.asked(
-                f"Numbers: {problem.data['numbers']}\nTarget: {problem.data['target']}",
-                None if problem.answer is None else prompts.written(problem.answer, _boxed(problem.answer)),
-                problem.id,
-                problem.data,
-            )
-            for problem in problems
-        ]
+    def in_words(self, problem: Problem) -> Problem:
+        """As d1 writes numbers and target; two equations become one expression."""
+        question = f"Numbers: {problem.data['numbers']}\nTarget: {problem.data['target']}"
+        worked = None if problem.answer is None else prompts.written(problem.answer, _boxed(problem.answer))
+        return self.asked(question, worked, problem.id, problem.data)
 
     def correct(self, problem: Problem, text: str) -> bool:
         """Whether what is in the last box, without a box in the last <answer>...</answer>, makes the target."""

@@ -5,15 +5,14 @@ rule never takes a negative number as the right one (two of the test's 1,319 are
 """
 
 import re
-from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import ClassVar
 
-from unveil.tasks.grading.boxes import marked
-from unveil.tasks.grading.numbers import number
+from unveil.tasks.grading.numbers import number, says_number
 from unveil.tasks.grading.published import boxed_number
+from unveil.tasks.items import Item
 from unveil.tasks.published import prompts
-from unveil.tasks.published.asked import Published, text_of
+from unveil.tasks.published.asked import Published
 from unveil.tasks.task import Problem, Verdict
 
 GOLD = re.compile(r"\s*\$?([\d,]+(?:\.\d+)?)")  # as the release reads it
@@ -30,19 +29,18 @@ class GSM8K(Published):
     hub: ClassVar[tuple[str, ...]] = ("openai/gsm8k", "main")
     revision: ClassVar[str] = "cc7b047b6e5bb11b4f1af84efc572db110a51b3c"
 
-    def parsed(self, place: str, id: str, item: Mapping[str, Any]) -> Problem:
+    def parsed(self, item: Item) -> Problem:
         """The problem of an item. ValueError names the place and the field that is missing or broken."""
-        question, answer = text_of(place, item, "question"), text_of(place, item, "answer")
+        question, answer = item.text("question"), item.text("answer")
         steps, found, gold = answer.rpartition("####")
         if not found or number(gold) is None:
-            raise ValueError(f"{place}: 'answer' ends in {answer[-40:]!r}; it must end in '#### ' and a number")
+            raise ValueError(f"{item.place}: 'answer' ends in {answer[-40:]!r}; it must end in '#### ' and a number")
         worked = prompts.written(WORKING.sub("", steps).strip(), rf"\boxed{{{gold.strip()}}}")
-        return self.asked(question, worked, id, {"gold": gold.strip()})
+        return self.asked(question, worked, item.id, {"gold": gold.strip()})
 
     def correct(self, problem: Problem, text: str) -> bool:
         """Whether the number in the last box, without a box that in the last <answer>...</answer>, is the right one."""
-        found = marked(text)
-        return found is not None and number(found) == number(problem.data["gold"])
+        return says_number(text, problem.data["gold"])
 
     def compat(self, problem: Problem, text: str) -> Verdict:
         """What EvoToken's rule says: `grading.published.boxed_number`."""

@@ -4,15 +4,15 @@ Judged strictly, what is in the last box, without a box in the last <answer>...<
 mathematics (`grading.mathematics`). The published rule compares strings after some tidying.
 """
 
-from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import ClassVar
 
 from unveil.tasks.grading.boxes import marked
 from unveil.tasks.grading.mathematics import check_installed, equal
 from unveil.tasks.grading.published import boxed_text, same_mathematics
+from unveil.tasks.items import Item
 from unveil.tasks.published import prompts
-from unveil.tasks.published.asked import Published, text_of
+from unveil.tasks.published.asked import Published
 from unveil.tasks.task import Problem, Verdict
 
 
@@ -30,10 +30,10 @@ class Math500(Published):
         super().__post_init__()
         check_installed()
 
-    def parsed(self, place: str, id: str, item: Mapping[str, Any]) -> Problem:
+    def parsed(self, item: Item) -> Problem:
         """The problem of an item, called by its unique_id. ValueError names the place and the missing field."""
-        question, gold, name = (text_of(place, item, field) for field in ("problem", "answer", "unique_id"))
-        worked = prompts.written(text_of(place, item, "solution"), rf"\boxed{{{gold}}}")
+        question, gold, name = map(item.text, ("problem", "answer", "unique_id"))
+        worked = prompts.written(item.text("solution"), rf"\boxed{{{gold}}}")
         return self.asked(question, worked, name, {"gold": gold})
 
     def correct(self, problem: Problem, text: str) -> bool:

@@ -6,52 +6,33 @@ breaks between them do not matter. d1 counts the empty cells that agree with one
 problems solved; it is left out.
 """
 
-from collections.abc import Sequence
 from dataclasses import dataclass
-from os import PathLike
-from typing import ClassVar, Literal
+from typing import ClassVar
 
 from unveil.tasks.grading.boxes import marked
 from unveil.tasks.published import prompts
-from unveil.tasks.published.asked import Asked
+from unveil.tasks.published.asked import InWords
 from unveil.tasks.sudoku import Sudoku
 from unveil.tasks.task import Problem
 
 
 @dataclass(frozen=True, kw_only=True)
-class SudokuText(Asked):
+class SudokuText(InWords):
     """As `Sudoku`; training asks for the split "train", all else keeps "validation"."""
 
     name: ClassVar[str] = "sudoku-text"
     describe: ClassVar[str] = (
-        "4x4 Sudoku in words: right when <answer> holds 16 digits in which rows, columns, boxes and givens hold"
+        r"4x4 Sudoku in words: right when the last \boxed{...}, else <answer>, holds 16 digits in which rows, columns, "
+        "boxes and givens hold"
     )
     instruction: ClassVar[str] = prompts.SUDOKU
+    plain: ClassVar[type[Sudoku]] = Sudoku
 
-    split: Literal["train", "validation"] = "validation"
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        Sudoku(split=self.split)
-
-    def generate(self, count: int, seed: int) -> list[Problem]:
-        """`count` puzzles of the split, drawn independently."""
-        return self._in_words(Sudoku(split=self.split).generate(count, seed))
-
-    def read(self, path: str | PathLike[str]) -> list[Problem]:
-        """The puzzles of a published file, as `Sudoku.read`."""
-        return self._in_words(Sudoku().read(path))
-
-    def _in_words(self, problems: Sequence[Problem]) -> list[Problem]:
-        return [
-            self.asked(
-                f"Solve the following Sudoku puzzle: {problem.data['givens']}\n",
-                None if problem.answer is None else prompts.written("", problem.answer.replace("\n", "")),
-                problem.id,
-                problem.data,
-            )
-            for problem in problems
-        ]
+    def in_words(self, problem: Problem) -> Problem:
+        """Puzzle and solution as 16 digits in a row."""
+        question = f"Solve the following Sudoku puzzle: {problem.data['givens']}\n"
+        worked = None if problem.answer is None else prompts.written("", problem.answer.replace("\n", ""))
+        return self.asked(question, worked, problem.id, problem.data)
 
     def correct(self, problem: Problem, text: str) -> bool:
         """Whether the 16 digits keep the rules and the givens."""

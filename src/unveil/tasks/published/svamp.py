@@ -15,17 +15,17 @@ from dataclasses import dataclass
 from functools import cache
 from os import PathLike
 from pathlib import Path
-from typing import Any, ClassVar, Literal
+from typing import ClassVar, Literal, get_args
 
-from unveil.tasks.grading.boxes import marked
-from unveil.tasks.grading.numbers import number
+from unveil.tasks.grading.numbers import says_number
 from unveil.tasks.grading.published import boxed_number
+from unveil.tasks.items import Item
 from unveil.tasks.published import prompts
-from unveil.tasks.published.asked import Published, text_of
+from unveil.tasks.published.asked import Published
 from unveil.tasks.splits import check_split
 from unveil.tasks.task import Problem, Verdict
 
-SPLITS = ("test", "train", "all")
+Part = Literal["test", "train", "all"]
 
 
 @cache
@@ -45,23 +45,20 @@ class SVAMP(Published):
     hub: ClassVar[tuple[str, ...]] = ("ChilleD/SVAMP",)
     revision: ClassVar[str] = "5e0bf1e5e7c0e9c4bc39180d224f41f3f801b7ef"
 
-    split: Literal["test", "train", "all"] = "test"
+    split: Part = "test"
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        check_split(self.split, SPLITS)
+        check_split(self.split, get_args(Part))
 
     def read(self, path: str | PathLike[str]) -> list[Problem]:
         """The problems of the split. ValueError names the file, item and field; also if the file has none of them."""
-        try:
-            items = json.loads(Path(path).read_bytes())
-        except (ValueError, RecursionError) as error:
-            raise ValueError(f"{path} is not JSON ({error}): give SVAMP.json, a list of problems") from None
-        if not isinstance(items, list) or not all(isinstance(item, dict) for item in items):
-            raise ValueError(f"{path} is no list of objects: give SVAMP.json, a list of problems")
-        problems, test = self.all_of(items, f"{path}, item", Path(path).stem), _test()
-        if self.split != "all":
-            problems = [problem for problem in problems if (problem.id in test) == (self.split == "test")]
+        problems, test = super().read(path), _test()
+        if not problems:
+            raise ValueError(f"{path} holds no problems: give the authors' SVAMP.json, a list of them")
+        if self.split == "all":
+            return problems
+        problems = [problem for problem in problems if (problem.id in test) == (self.split == "test")]
         if not problems:
             raise ValueError(f"{path} has no problem of the {self.split} split: write svamp:split=all")
         return sorted(problems, key=lambda problem: test[problem.id]) if self.split == "test" else problems
@@ -72,20 +69,19 @@ class SVAMP(Published):
             raise ValueError(f"svamp:split={self.split} is read from the authors' file: give --data SVAMP.json")
         return super().fetch()
 
-    def parsed(self, place: str, id: str, item: Mapping[str, Any]) -> Problem:
+    def parsed(self, item: Item) -> Problem:
         """The problem of an item, called by its ID. ValueError names the place and the missing or broken field."""
-        name, body, question = (text_of(place, item, field) for field in ("ID", "Body", "Question"))
-        gold = str(item.get("Answer"))  # a number in the authors' file, a text on the hub
+        name, body, question = map(item.text, ("ID", "Body", "Question"))
+        gold = str(item.fields.get("Answer"))  # a number in the authors' file, a text on the hub
         if not re.fullmatch(r"-?\d+(\.\d+)?", gold, re.ASCII):
-            raise ValueError(f"{place}: 'Answer' is {item.get('Answer')!r}; it must be a number")
+            raise ValueError(f"{item.place}: 'Answer' is {item.fields.get('Answer')!r}; it must be a number")
         gold = gold.removesuffix(".0")
-        worked = prompts.written(str(item.get("Equation", "")), rf"\boxed{{{gold}}}")
+        worked = prompts.written(str(item.fields.get("Equation", "")), rf"\boxed{{{gold}}}")
         return self.asked(f"{body.strip()} {question.strip()}", worked, name, {"gold": gold})
 
     def correct(self, problem: Problem, text: str) -> bool:
         """Whether the number in the last box, without a box that in the last <answer>...</answer>, is the right one."""
-        found = marked(text)
-        return found is not None and number(found) == number(problem.data["gold"])
+        return says_number(text, problem.data["gold"])
 
     def compat(self, problem: Problem, text: str) -> Verdict:
         """What EvoToken's rule says: `grading.published.boxed_number`."""
