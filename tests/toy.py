@@ -53,6 +53,15 @@ def blank(prompts: Sequence[Sequence[int]] = PROMPTS, new: int | Sequence[int] =
     return Canvas.blank(prompts, new, mask_id=MASK, **more)
 
 
+def all_logits(model: Transformer) -> Tensor:
+    """Of every column of `blank()`, all computed and read."""
+    canvas = blank()
+    with torch.no_grad():
+        found = model(canvas, canvas.inside, canvas.inside, None, Want(proposals=False, logits=True)).logits
+    assert found is not None
+    return found
+
+
 def columns_computed(model: Transformer) -> list[int]:
     """A list to which every forward from now on adds the number of columns that its first layer computes."""
     counts: list[int] = []

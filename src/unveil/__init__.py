@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from unveil.canvas import Canvas as Canvas
     from unveil.canvas import Stage as Stage
+    from unveil.checkpoints import adapters as adapters
     from unveil.decoding.model import Answer as Answer
     from unveil.decoding.model import Model as Model
     from unveil.models.guidance import Guided as Guided
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
 
 __version__ = "0.1.0.dev0"
 
+_MODULES = {"adapters": "checkpoints.adapters", "recipes": "sampling.recipes"}
 _HOMES = {
     "Answer": "decoding.model",
     "Canvas": "canvas",
@@ -39,14 +41,14 @@ _HOMES = {
     "Trajectory": "sampling.trajectory",
 }
 
-__all__ = [*_HOMES, "load", "recipes"]
+__all__ = [*_HOMES, *_MODULES, "load"]
 
 
 def __getattr__(name: str) -> Any:
     if name == "load":
         return import_module("unveil.decoding.model").Model.load
-    if name == "recipes":
-        return import_module("unveil.sampling.recipes")
+    if name in _MODULES:
+        return import_module(f"unveil.{_MODULES[name]}")
     if name in _HOMES:
         return getattr(import_module(f"unveil.{_HOMES[name]}"), name)
     raise AttributeError(f"module 'unveil' has no attribute {name!r}")

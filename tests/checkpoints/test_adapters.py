@@ -16,15 +16,15 @@ from torch import nn
 
 from tests.checkpoints.published import Tree, published
 from tests.checkpoints.test_llama import ours, theirs
-from tests.toy import blank, toy
+from tests.toy import all_logits, toy
 from tests.training.folder import model_folder
+from unveil import adapters
 from unveil.checkpoints.adapters import Adapter, load_adapter, merged, read_adapter, save_adapter, unloaded
 from unveil.checkpoints.dream import DREAM
 from unveil.checkpoints.family import Family
 from unveil.checkpoints.llada import LLADA
-from unveil.checkpoints.weights import load_checkpoint, save_checkpoint
+from unveil.checkpoints.weights import load_checkpoint, read_architecture, save_checkpoint
 from unveil.decoding.model import Model
-from unveil.models.denoiser import Want
 from unveil.models.transformer import Transformer
 
 LAYOUTS: dict[str, tuple[Family, dict[str, Any]]] = {
@@ -70,14 +70,6 @@ def made_by_peft(model: nn.Module, folder: Path, **config: Any) -> Any:
 def base_folder(layout: str, folder: Path) -> Path:
     save_checkpoint(model_of(layout), folder / "base", LAYOUTS[layout][0])
     return folder / "base"
-
-
-def logits(model: Transformer) -> torch.Tensor:
-    canvas = blank()
-    with torch.no_grad():
-        found = model(canvas, canvas.inside, canvas.inside, None, Want(proposals=False, logits=True)).logits
-    assert found is not None
-    return found
 
 
 def set_json(path: Path, **change: Any) -> None:
@@ -155,12 +147,12 @@ def test_beside_the_weights_merged_and_taken_away_again(layout: str, dtype: torc
     for name, weight in at_once.state_dict().items():
         want = one.state_dict()[name].to(dtype)
         assert weight.dtype == dtype and torch.allclose(weight, want, rtol=0, atol=1e-6), name
-    found, want, before = (logits(x).softmax(-1) for x in (at_once, model, plain))
+    found, want, before = (all_logits(x).softmax(-1) for x in (at_once, model, plain))
     assert (found - want).abs().max() <= near < 0.5 < (before - want).abs().max()
     again = unloaded(model)
     assert again.state_dict().keys() == plain.state_dict().keys()
     assert all(torch.equal(x, plain.state_dict()[name]) for name, x in again.state_dict().items())
-    assert torch.equal(logits(again), logits(plain))
+    assert torch.equal(all_logits(again), all_logits(plain))
 
 
 @pytest.mark.parametrize("layout", LAYOUTS)
@@ -178,6 +170,37 @@ def test_saved_it_is_read_by_peft_and_by_us(layout: str, tmp_path: Path) -> None
     for name, (a, b, scale) in again.parts.items():
         assert torch.equal(a, adapter.parts[name].a) and torch.equal(b, adapter.parts[name].b)
         assert scale == pytest.approx(adapter.parts[name].scale)
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
+def test_read_loaded_merged_taken_away_and_saved_by_public_names(layout: str, tmp_path: Path) -> None:
+    """Saved and read again it is the same, loaded beside the weights that an adapter was taken from."""
+    folder, base = tmp_path / "adapter", base_folder(layout, tmp_path)
+    made_by_peft(Tree(linears(layout)), folder, target_modules=TARGETS[layout][0], r=3, lora_alpha=5)
+    adapter, family = adapters.read_adapter(folder, base), read_architecture(base)[0]
+    model = adapters.load_adapter(load_checkpoint(base), adapter)
+    adapters.save_adapter(model, tmp_path / "again", family, str(base))
+    again = adapters.load_adapter(adapters.unloaded(model), adapters.read_adapter(tmp_path / "again", base))
+    assert torch.equal(all_logits(again), all_logits(model))
+    assert not torch.equal(all_logits(model), all_logits(model_of(layout)))
+    one, other = adapters.merged(model).state_dict(), adapters.merged(again).state_dict()
+    assert all(torch.equal(x, other[name]) for name, x in one.items())
+
+
+def test_one_adapter_at_a_time_and_none_to_save(tmp_path: Path) -> None:
+    model = load_adapter(toy(dtype=torch.float32), random_adapter())
+    with pytest.raises(ValueError) as caught:
+        load_adapter(model, random_adapter())
+    assert str(caught.value) == (
+        "the model has an adapter already: take it away with unloaded, or add it with merged, first"
+    )
+    for plain in (unloaded(model), merged(model)):
+        with pytest.raises(ValueError) as caught:
+            save_adapter(plain, tmp_path / "no", LLADA, "owner/name")
+        assert str(caught.value) == (
+            "the model has no adapter beside its weights to save: put one there with load_adapter"
+        )
+    assert not (tmp_path / "no").exists()
 
 
 def test_a_loaded_model_has_the_adapter_and_says_so(tmp_path: Path) -> None:

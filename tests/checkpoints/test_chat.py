@@ -103,3 +103,5 @@ def test_without_transformers_it_says_what_to_install(monkeypatch: pytest.Monkey
     monkeypatch.setitem(sys.modules, "transformers", None)
     with pytest.raises(ValueError, match=r"^the model's chat template needs transformers: pip install 'unveil"):
         templates()["chatml"](chat("a"), True)
+    with pytest.warns(UserWarning, match="until then an answer does not end where its chat template ends one"):
+        assert templates()["chatml"].turn_end == ""  # unknown

@@ -191,7 +191,9 @@ def test_what_other_programs_need_comes_along(tmp_path: Path) -> None:
     ],
 )
 def test_a_layout_without_such_a_model_is_refused(layout: str, message: str, tmp_path: Path) -> None:
+    """Before weights are read: here there are none."""
     source = model_folder(tmp_path / "source")
+    (source / "model.safetensors").unlink()
     with pytest.raises(ValueError) as caught:
         export(source, tmp_path / "out", layout)
     assert str(caught.value) == message and not (tmp_path / "out").exists()
@@ -230,8 +232,6 @@ def test_a_folder_that_holds_something_is_left_alone(tmp_path: Path) -> None:
 
 def test_a_failure_leaves_nothing_behind(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     source = model_folder(tmp_path / "source")
-    with pytest.raises(ValueError, match="Supported units are TB, GB, MB, KB. Got '5'"):
-        export(source, tmp_path / "out" / "new", "llada", shard="5")
 
     def full(*args: object, **more: object) -> None:
         raise OSError(28, "No space left on device")
@@ -240,3 +240,10 @@ def test_a_failure_leaves_nothing_behind(tmp_path: Path, monkeypatch: pytest.Mon
     with pytest.raises(OSError, match="No space left on device"):
         export(source, tmp_path / "out" / "new", "llada")
     assert list((tmp_path / "out").iterdir()) == []
+
+
+def test_a_size_of_files_that_is_none_is_refused_before_weights_are_read(tmp_path: Path) -> None:
+    source = model_folder(tmp_path / "source")
+    (source / "model.safetensors").unlink()
+    with pytest.raises(ValueError, match="Supported units are TB, GB, MB, KB. Got '5'"):
+        export(source, tmp_path / "out", "llada", shard="5")

@@ -326,6 +326,10 @@ def test_a_folders_own_code_runs_only_where_it_is_trusted(
     with pytest.raises(ValueError, match="own code runs only with trust_remote_code=True"):
         unveil.load(bert)
     assert unveil.load(bert, trust_remote_code=True).decode(["ab="], new_tokens=3)[0].complete
+    (bert / "silent.py").write_text("raise AssertionError")
+    set_config(bert, auto_map={"AutoConfig": "silent.OwnConfig"})
+    with pytest.raises(ValueError, match=r"cannot read config\.json \(AssertionError\); a folder's own code runs only"):
+        unveil.load(bert, trust_remote_code=True)
 
 
 def test_a_model_that_cannot_look_ahead_is_not_called_bidirectional(tmp_path: Path) -> None:

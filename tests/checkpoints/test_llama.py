@@ -15,7 +15,7 @@ import unveil
 from tests.checkpoints.published import MODELS, STRETCHED, published, set_config
 from tests.training.folder import CODEC, MASK
 from unveil.canvas import Canvas
-from unveil.checkpoints.weights import FAMILIES, load_checkpoint, save_checkpoint
+from unveil.checkpoints.weights import FAMILIES, load_checkpoint, read_config, save_checkpoint
 from unveil.models.attention import Bidirectional, Causal
 from unveil.models.denoiser import Want
 from unveil.models.rope import Llama3
@@ -182,6 +182,21 @@ def test_a_config_names_another_mask_token_than_its_tokenizer(tmp_path: Path) ->
     assert load_checkpoint(tmp_path).mask_id == 60
 
 
+def test_the_tokenizer_is_read_only_where_it_must_name_the_mask_token(tmp_path: Path) -> None:
+    """Here it is broken."""
+    dllm(tmp_path, mask_token="[MASK]")
+    (tmp_path / "tokenizer.json").write_text("{}")
+    assert read_config(tmp_path)["model_type"] == "a2d-qwen3"
+    with pytest.raises(ValueError, match=r"tokenizer\.json is not a tokenizer file"):
+        load_checkpoint(tmp_path)
+    set_config(tmp_path, mask_token_id=60)
+    assert load_checkpoint(tmp_path).mask_id == 60
+    set_config(tmp_path, mask_token_id=None, model_type="qwen3")
+    assert load_checkpoint(tmp_path).mask_id == 64
+    with pytest.raises(ValueError, match=r"tokenizer\.json is not a tokenizer file"):
+        load_checkpoint(tmp_path, attention="bidirectional")
+
+
 @pytest.mark.parametrize("tokens", [{}, {"mask_token": None}, {"mask_token": "<|mask|>"}])
 def test_a_bidirectional_model_without_a_mask_token_is_refused(tmp_path: Path, tokens: dict[str, Any]) -> None:
     with pytest.raises(ValueError) as caught:
@@ -277,6 +292,33 @@ def test_dream_is_qwen2_bidirectional(tmp_path: Path) -> None:
     assert equal(model, theirs(truth)) and model.mask_id == 60
     with pytest.raises(ValueError, match="attention='causal' is not known for Dream: use bidirectional"):
         load_checkpoint(tmp_path, attention="causal")
+
+
+@pytest.mark.parametrize("older", [True, False], ids=["rope_scaling", "rope_parameters"])
+def test_a_stretched_dream_is_read_under_both_names_and_saved(tmp_path: Path, older: bool) -> None:
+    """Dream's code reads rope_scaling, which transformers 5 calls rope_parameters when it saves Dream's settings."""
+    truth = published("qwen2", tmp_path, rope_parameters=STRETCHED)
+    truth.config.is_causal = False
+    rope = {name: value for name, value in STRETCHED.items() if name != "rope_theta"}
+    new = {"rope_scaling": rope, "rope_parameters": None, "rope_theta": STRETCHED["rope_theta"]} if older else {}
+    set_config(tmp_path, model_type="Dream", mask_token_id=60, **new)
+    model = load_checkpoint(tmp_path)
+    assert model.architecture.rope_scaling == Llama3(factor=8.0, low=1.0, high=4.0, original=32)
+    assert equal(model, theirs(truth))
+    save_checkpoint(model, tmp_path / "again", FAMILIES["Dream"])
+    again = load_checkpoint(tmp_path / "again")
+    assert again.architecture == model.architecture and equal(again, theirs(truth))
+    assert json.loads((tmp_path / "again" / "config.json").read_text())["rope_scaling"] == rope
+
+
+def test_dreams_heads_are_as_wide_as_its_code_makes_them(tmp_path: Path) -> None:
+    """It knows no head_dim."""
+    published("qwen2", tmp_path)
+    set_config(tmp_path, model_type="Dream", mask_token_id=60, head_dim=16)
+    model = load_checkpoint(tmp_path)
+    assert model.architecture.head_width == 8
+    save_checkpoint(model, tmp_path / "again", FAMILIES["Dream"])
+    assert load_checkpoint(tmp_path / "again").architecture == model.architecture
 
 
 def test_a_model_that_a_layout_cannot_hold_is_not_saved(tmp_path: Path) -> None:

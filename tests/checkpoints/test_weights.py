@@ -80,9 +80,9 @@ def test_a_rope_scaling_that_scales_nothing_is_accepted(tmp_path: Path) -> None:
     save_checkpoint(toy(shift=1, qkv_bias=True, dtype=torch.float32), tmp_path, DREAM)
     set_config(tmp_path, rope_scaling={"rope_type": "default"})
     load_checkpoint(tmp_path)
-    set_config(tmp_path, rope_scaling={"rope_type": "yarn", "factor": 4})
-    with pytest.raises(ValueError, match="rope_scaling="):
-        load_checkpoint(tmp_path)
+    for name in ("rope_scaling", "rope_parameters"):
+        set_config(tmp_path, **{"rope_scaling": None, name: {"rope_type": "yarn", "factor": 4}})
+        assert refusal(tmp_path) == "config.json: rope_type='yarn' is not supported, only 'default' and 'llama3'"
 
 
 def test_published_names(tmp_path: Path) -> None:
@@ -131,6 +131,14 @@ def test_a_sharded_checkpoint(folder: Path) -> None:
     assert (
         refusal(folder) == "FOLDER/model-2.safetensors does not exist: the checkpoint is incomplete, download it again"
     )
+
+
+@pytest.mark.parametrize("sizes", [("9KB", None), (None, "9KB"), ("9KB", "20KB")])
+def test_what_was_saved_last_is_read(tmp_path: Path, sizes: tuple[str | None, str | None]) -> None:
+    for seed, shard in enumerate(sizes):
+        model = toy(seed=seed, dtype=torch.float32)
+        save_checkpoint(model, tmp_path, LLADA, shard=shard)
+        assert torch.equal(logits(load_checkpoint(tmp_path)), logits(model))
 
 
 def test_a_shard_without_a_tensor_of_the_index_is_named(folder: Path) -> None:

@@ -10,7 +10,7 @@ import torch
 from safetensors.torch import load_file
 
 from tests.checkpoints.published import Tree
-from tests.toy import blank, toy
+from tests.toy import all_logits, toy
 from tests.training.folder import lines, model_folder, words
 from unveil.checkpoints.adapters import merged, save_adapter
 from unveil.checkpoints.dream import DREAM
@@ -18,7 +18,6 @@ from unveil.checkpoints.family import Family
 from unveil.checkpoints.llada import LLADA
 from unveil.checkpoints.weights import load_checkpoint
 from unveil.files import read_jsonl
-from unveil.models.denoiser import Want
 from unveil.models.transformer import Transformer
 from unveil.objectives.loss import Batch
 from unveil.training.lora import TARGETS, LoRA
@@ -44,14 +43,6 @@ def adapted(lora: LoRA, seed: int = 0, **layout: Any) -> Transformer:
     return model.eval()
 
 
-def logits(model: Transformer) -> torch.Tensor:
-    canvas = blank()
-    with torch.no_grad():
-        found = model(canvas, canvas.inside, canvas.inside, None, Want(proposals=False, logits=True)).logits
-    assert found is not None
-    return found
-
-
 @pytest.mark.parametrize(("dtype", "near"), [(torch.float32, 1e-5), (torch.float64, 1e-13)], ids=["32", "64"])
 @pytest.mark.parametrize("targets", [LoRA().targets, TARGETS], ids=["papers'", "all"])
 @pytest.mark.parametrize("layout", LAYOUTS.values(), ids=LAYOUTS)
@@ -62,7 +53,7 @@ def test_merged_equals_unmerged(
     base, model = toy(**layout), adapted(LoRA(r=4, alpha=8, dropout=0.5, targets=targets), **layout)
     before = {name: x.clone() for name, x in model.state_dict().items()}
     one = merged(model)
-    found, want, plain = (logits(x).softmax(-1) for x in (one, model, base))
+    found, want, plain = (all_logits(x).softmax(-1) for x in (one, model, base))
     assert (found - want).abs().max() <= near < 1e-2 < (plain - want).abs().max()
     assert one.state_dict().keys() == base.state_dict().keys() and one.mask_id == model.mask_id
     assert (one.head.weight is one.embed.weight) == (base.head.weight is base.embed.weight)
@@ -74,7 +65,7 @@ def test_fresh_adapters_change_nothing_and_follow_from_the_seed() -> None:
     state = torch.get_rng_state()
     one, same, other = (LoRA(r=4).inject(model, seed) for model, seed in zip(models, (0, 0, 1), strict=True))
     assert torch.equal(state, torch.get_rng_state())
-    assert torch.equal(logits(base), logits(one)) and torch.equal(logits(base), logits(merged(one)))
+    assert torch.equal(all_logits(base), all_logits(one)) and torch.equal(all_logits(base), all_logits(merged(one)))
     first, again, different = ({n: x for n, x in m.named_parameters() if "lora_A" in n} for m in (one, same, other))
     assert len(first) == 6 and all(torch.equal(x, again[name]) for name, x in first.items())
     assert all(not torch.equal(x, different[name]) for name, x in first.items())
@@ -86,7 +77,7 @@ def test_only_adapters_learn_at_least_in_float32() -> None:
         assert x.requires_grad == (".lora_" in name)
         assert x.dtype == (torch.float32 if x.requires_grad else torch.bfloat16)
     assert {name.split(".")[2] for name, x in model.named_parameters() if x.requires_grad} == {"query", "down"}
-    assert logits(model).isfinite().all()
+    assert all_logits(model).isfinite().all()
     assert merged(model).layers[0].query.weight.dtype == torch.float32  # what is stored is rounded once
 
 

@@ -1,4 +1,16 @@
-"""Low-rank adapters (Hu et al. 2021, arXiv 2106.09685) in PEFT's format, made for the published layers."""
+"""Low-rank adapters (Hu et al. 2021, arXiv 2106.09685) in PEFT's format, made for the published layers.
+
+All of it is in `unveil.adapters`. For a model in the folder `base` and an adapter in the folder `mine`:
+
+    from unveil import adapters
+    from unveil.checkpoints.weights import load_checkpoint, read_architecture
+
+    model = adapters.load_adapter(load_checkpoint(base), adapters.read_adapter(mine, base))  # beside the weights
+    whole, before = adapters.merged(model), adapters.unloaded(model)  # added to the weights; without it
+    adapters.save_adapter(model, again, read_architecture(base)[0], str(base))
+
+`unveil.load(base, adapter=mine)` adds it to the weights while they are read, which takes less memory.
+"""
 
 from collections import Counter
 from collections.abc import Callable
@@ -12,7 +24,7 @@ from torch import Tensor, nn
 from unveil.checkpoints.family import Family
 from unveil.checkpoints.locate import hub_folder
 from unveil.checkpoints.quantise import check_whole
-from unveil.checkpoints.weights import family_of, few, open_tensors, read_config
+from unveil.checkpoints.weights import few, open_tensors, read_architecture
 from unveil.files import read_json, write_json
 from unveil.models.tensors import write_tensors
 from unveil.models.transformer import Transformer
@@ -70,10 +82,9 @@ def read_adapter(folder: Path, base: Path) -> Adapter:
     lacks, missing or surplus tensors, wrong shapes, numbers that are not finite, and where peft is not installed.
     """
     config = _config(folder)
-    settings = read_config(base)
-    family = family_of(base, settings)
+    family, architecture = read_architecture(base)
     with torch.device("meta"):
-        model = Transformer(family.read(settings))
+        model = Transformer(architecture)
     layers = _published(model, family)
     aimed = _aimed(config, layers, family, folder)
     names = {f"{PREFIX}{layer}.{part}.weight" for layer in aimed for part in ("lora_A", "lora_B")}
@@ -95,8 +106,11 @@ def read_adapter(folder: Path, base: Path) -> Adapter:
 def load_adapter(model: Transformer, adapter: Adapter) -> Transformer:
     """Put an adapter beside the weights of `model`, in place, through PEFT; the weights stay as they are, frozen.
 
-    ValueError for a model in 8 or 4 bits, and where peft is not installed.
+    Example: `load_adapter(load_checkpoint(base), read_adapter(mine, base))`. ValueError for a model in 8 or 4 bits or
+    with an adapter already, and where peft is not installed.
     """
+    if adapted(model):
+        raise ValueError("the model has an adapter already: take it away with unloaded, or add it with merged, first")
     check_whole(model, "an adapter beside the weights")
     peft = _peft()
     config = peft.LoraConfig(
@@ -114,7 +128,7 @@ def load_adapter(model: Transformer, adapter: Adapter) -> Transformer:
 def merged(model: Transformer) -> Transformer:
     """A plain model with the adapters added to its weights, these in at least float32.
 
-    `model` stays as it is, other weights are shared.
+    `model` stays as it is, other weights are shared. Example: `save_checkpoint(merged(model), folder, family)`.
     """
 
     def added(layer: Any, weight: Tensor) -> Tensor:
@@ -125,12 +139,21 @@ def merged(model: Transformer) -> Transformer:
 
 
 def unloaded(model: Transformer) -> Transformer:
-    """A plain model without the adapters: it shares the weights that were there before them."""
+    """A plain model without the adapters: it shares the weights that were there before them.
+
+    Example: `model = load_adapter(unloaded(model), other)` takes another adapter in the place of the first.
+    """
     return _plain(model, lambda layer, weight: weight)
 
 
 def save_adapter(model: Transformer, folder: Path, family: Family, base: str) -> None:
-    """Write the adapters as PEFT does, under the published names: they fit the published model as they fit ours."""
+    """Write the adapters as PEFT does, under the published names: they fit the published model as they fit ours.
+
+    `base` is the name of that model. Example: `save_adapter(model, folder, family, "owner/name")`. ValueError for a
+    model without an adapter, and where peft is not installed.
+    """
+    if not adapted(model):
+        raise ValueError("the model has no adapter beside its weights to save: put one there with load_adapter")
     peft = _peft()
     layers = {family.published(f"{name}.weight").removesuffix(".weight"): x for name, x in adapted(model).items()}
     tensors = {

@@ -1,6 +1,7 @@
 """A model's chat template: messages to text."""
 
 import hashlib
+import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -8,8 +9,8 @@ from pathlib import Path
 
 from tokenizers import Tokenizer, models
 
-from unveil.checkpoints.tokenizer import special_names
-from unveil.files import read_json
+from unveil.checkpoints.tokenizer import CONFIG, special_names
+from unveil.files import read_settings
 
 MARK = "unveil:mark"  # found again in a rendered chat
 
@@ -31,11 +32,17 @@ class ChatTemplate:
 
     @property
     def turn_end(self) -> str:
-        """What is written after an answer; nothing for a template that refuses a question and its answer."""
+        """What is written after an answer; nothing for a template that refuses a question and its answer.
+
+        Nothing, with a warning, without transformers: raw text needs no template.
+        """
         chat = [{"role": "user", "content": "?"}, {"role": "assistant", "content": MARK}]
         try:
             _, answered, end = self(chat, False).rpartition(MARK)
         except Refused:
+            return ""
+        except Unrendered as error:
+            warnings.warn(f"{error}; until then an answer does not end where its chat template ends one", stacklevel=2)
             return ""
         return end if answered else ""
 
@@ -59,7 +66,7 @@ class ChatTemplate:
             from jinja2 import TemplateError
             from transformers import PreTrainedTokenizerFast
         except ImportError:
-            raise ValueError("the model's chat template needs transformers: pip install 'unveil[hf]'") from None
+            raise Unrendered("the model's chat template needs transformers: pip install 'unveil[hf]'") from None
         empty = Tokenizer(models.WordLevel({}, unk_token=""))  # only text is written here
         tokenizer = PreTrainedTokenizerFast(tokenizer_object=empty, chat_template=self.text, **self.names)
 
@@ -75,6 +82,10 @@ class ChatTemplate:
 
 class Refused(ValueError):
     """Messages that a template does not take."""
+
+
+class Unrendered(ValueError):
+    """transformers, which runs templates, is not installed."""
 
 
 def has_template(folder: Path) -> bool:
@@ -96,8 +107,7 @@ def _text(folder: Path) -> str | None:
     """A file of its own comes before tokenizer_config.json; of several templates there, the default one."""
     if (folder / "chat_template.jinja").is_file():
         return (folder / "chat_template.jinja").read_text("utf-8")
-    settings = folder / "tokenizer_config.json"
-    found = read_json(settings).get("chat_template") if settings.is_file() else None
+    found = read_settings(folder / CONFIG).get("chat_template")
     if isinstance(found, list):
         found = {one["name"]: one["template"] for one in found}.get("default")
     return found or None

@@ -2,8 +2,8 @@
 
 from typing import Any
 
-from unveil.checkpoints.family import Family, ends, optional, required, written_ends
-from unveil.checkpoints.llama import INNER, LAYER, OUTER, rope_of
+from unveil.checkpoints.family import Family, ends, optional, required
+from unveil.checkpoints.llama import CONSTANTS, INNER, LAYER, OUTER, rope_of, written_sizes
 from unveil.models.transformer import Architecture
 
 
@@ -16,7 +16,7 @@ def _read(config: dict[str, Any]) -> Architecture:
         layers=required(config, "num_hidden_layers"),
         heads=heads,
         kv_heads=config.get("num_key_value_heads") or heads,
-        head_width=config.get("head_dim") or width // heads,
+        head_width=width // heads,
         feed_width=required(config, "intermediate_size"),
         mask_id=optional(config, "mask_token_id", 151666),
         end_ids=ends(config),
@@ -34,21 +34,9 @@ def _write(a: Architecture) -> dict[str, Any]:
     return {
         "architectures": ["DreamModel"],
         "model_type": "Dream",
-        "vocab_size": a.vocabulary,
-        "hidden_size": a.width,
-        "num_hidden_layers": a.layers,
-        "num_attention_heads": a.heads,
-        "num_key_value_heads": a.kv_heads,
-        "intermediate_size": a.feed_width,
-        "max_position_embeddings": a.max_columns,
-        "rms_norm_eps": a.norm_eps,
-        "rope_theta": a.rope_base,
-        "tie_word_embeddings": a.tied,
         "mask_token_id": a.mask_id,
-        "eos_token_id": written_ends(a.end_ids),
         "pad_token_id": a.end_ids[0] if a.end_ids else None,
-        "attention_dropout": 0.0,
-        **DREAM.constants,
+        **written_sizes(a),
     }
 
 
@@ -59,5 +47,5 @@ DREAM = Family(
     inner=INNER,
     read=_read,
     write=_write,
-    constants={"hidden_act": "silu", "rope_scaling": None, "use_sliding_window": False},
+    constants=CONSTANTS,
 )

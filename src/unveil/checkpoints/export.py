@@ -9,8 +9,8 @@ import torch
 from unveil.checkpoints.adapters import read_adapter
 from unveil.checkpoints.family import Family, written_ends
 from unveil.checkpoints.tokenizer import FileTokenizer, load_tokenizer
-from unveil.checkpoints.weights import FAMILIES, load_checkpoint, lost, save_checkpoint
-from unveil.files import read_json, write_bytes, write_json
+from unveil.checkpoints.weights import FAMILIES, load_checkpoint, lost, read_architecture, save_checkpoint
+from unveil.files import read_settings, write_bytes, write_json
 from unveil.models.transformer import Architecture
 from unveil.specs import nearest
 
@@ -35,14 +35,17 @@ def export(
     the size of a file of weights. Raises ValueError for an unknown layout, for one that cannot hold the architecture
     (naming those that can), for a folder that holds files, and as `load_checkpoint` and `read_adapter`.
     """
+    from huggingface_hub import split_torch_state_dict_into_shards
+
     if layout not in (*LAYOUTS, ANY):
         raise ValueError(f"layout={layout!r} is unknown: {nearest(layout, (*LAYOUTS, ANY))}")
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise ValueError(f"{folder} exists and is not an empty folder: name a new one")
+    family = _fitting(layout, read_architecture(source)[1])
+    split_torch_state_dict_into_shards({}, max_shard_size=shard)  # a bad size is refused before weights are read, too
     tokenizer = load_tokenizer(source)
     changes = [] if adapter is None else [read_adapter(adapter, source).merge]
     model = load_checkpoint(source, dtype=dtype, changes=changes)
-    family = _fitting(layout, model.architecture)
     folder.parent.mkdir(parents=True, exist_ok=True)
     with TemporaryDirectory(dir=folder.parent, prefix=f".{folder.name}.") as name:
         whole = Path(name) / folder.name
@@ -73,7 +76,7 @@ def _write_texts(source: Path, folder: Path, tokenizer: FileTokenizer, a: Archit
         tokenizer.save(folder / "tokenizer.json")
     write_json(folder / "tokenizer_config.json", _tokenizer_settings(source, tokenizer, a))
     ends: Any = {"eos_token_id": written_ends(a.end_ids)} if a.end_ids else {}
-    write_json(folder / "generation_config.json", ends | _settings(source / "generation_config.json"))
+    write_json(folder / "generation_config.json", ends | read_settings(source / "generation_config.json"))
     for name in COPIED:
         if (source / name).is_file():
             write_bytes(folder / name, (source / name).read_bytes())
@@ -81,7 +84,7 @@ def _write_texts(source: Path, folder: Path, tokenizer: FileTokenizer, a: Archit
 
 def _tokenizer_settings(source: Path, tokenizer: FileTokenizer, a: Architecture) -> dict[str, Any]:
     """Those of the source, without its code, and the special tokens that only config.json says."""
-    settings = _settings(source / "tokenizer_config.json")
+    settings = read_settings(source / "tokenizer_config.json")
     code = settings.pop("auto_map", None) is not None
     if code or "tokenizer_class" not in settings:
         settings["tokenizer_class"] = "PreTrainedTokenizerFast"
@@ -91,7 +94,3 @@ def _tokenizer_settings(source: Path, tokenizer: FileTokenizer, a: Architecture)
         if settings.get(name) is None and text is not None:
             settings[name] = text
     return settings
-
-
-def _settings(path: Path) -> dict[str, Any]:
-    return read_json(path) if path.is_file() else {}

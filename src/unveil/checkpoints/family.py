@@ -32,8 +32,6 @@ class Family:
         """Raise ValueError for a setting that this transformer does not have."""
         for name, only in self.constants.items():
             value = config.get(name, only)
-            if isinstance(value, dict) and value.get("rope_type", value.get("type")) == "default":
-                value = None
             if value != only and not (value in (None, False) and only in (None, False)):
                 raise ValueError(f"config.json: {name}={value!r} is not supported for {self.model_type}, only {only!r}")
 
@@ -45,6 +43,10 @@ class Family:
             legal = " or ".join(self.attentions)
             raise ValueError(f"attention={attention!r} is not known for {self.model_type}: use {legal}, or none")
         return config | {"is_causal": attention == "causal"}
+
+    def causal(self, config: dict[str, Any]) -> bool:
+        """Whether the settings are those of a causal model, which needs no mask token."""
+        return "causal" in self.attentions and bool(optional(config, "is_causal", True))
 
 
 def required(config: dict[str, Any], name: str) -> Any:

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from unveil.canvas import SOFT, SOFT_MASK, Canvas
 from unveil.checkpoints.family import ends, named_mask
-from unveil.checkpoints.weights import FAMILIES, Change, load_checkpoint, read_config
+from unveil.checkpoints.weights import FAMILIES, Change, load_checkpoint, read_config, with_mask
 from unveil.models.answer import answer, shown_ids
 from unveil.models.attention import Bidirectional, Causal, Rule
 from unveil.models.denoiser import Cache, Prediction, Want
@@ -168,7 +168,7 @@ def load_transformers(
         raise ValueError(f"{folder}: the model does not follow attention={attention!r}: leave it out")
     outline = Outline(
         vocabulary=tried.vocabulary,
-        mask_id=tried.vocabulary if tried.causal else named_mask(settings),
+        mask_id=tried.vocabulary if tried.causal else named_mask(with_mask(folder, settings)),
         end_ids=ends(config.to_dict()),
         max_columns=_max_columns(model),
         shift=int(decoder),
@@ -193,7 +193,7 @@ def _classes(folder: Path, settings: dict[str, Any], trust: bool) -> tuple[Any, 
     except Exception as error:  # of many kinds
         raise ValueError(
             f"{folder}: model_type {kind!r} is none of {', '.join(FAMILIES)}, and transformers "
-            f"{transformers.__version__} cannot read config.json ({str(error).splitlines()[0]}); a folder's own code "
+            f"{transformers.__version__} cannot read config.json ({_said(error)}); a folder's own code "
             "runs only with trust_remote_code=True (--trust-remote-code)"
         ) from None
     own = settings.get("auto_map", {}) if trust else {}
@@ -211,6 +211,11 @@ def _classes(folder: Path, settings: dict[str, Any], trust: bool) -> tuple[Any, 
     return transformers.AutoModelForCausalLM, config
 
 
+def _said(error: Exception) -> str:
+    """The first line of an error's words; its kind where it has none."""
+    return (str(error) or type(error).__name__).splitlines()[0]
+
+
 def _loaded(auto: Any, folder: Path, config: Any, dtype: torch.dtype | None, trust: bool) -> Any:
     try:
         model, found = auto.from_pretrained(
@@ -218,7 +223,7 @@ def _loaded(auto: Any, folder: Path, config: Any, dtype: torch.dtype | None, tru
             output_loading_info=True,
         )  # fmt: skip
     except (OSError, ValueError, RuntimeError, SafetensorError) as error:
-        raise ValueError(f"{folder}: transformers cannot load it ({str(error).splitlines()[0]})") from None
+        raise ValueError(f"{folder}: transformers cannot load it ({_said(error)})") from None
     if missing := sorted(found["missing_keys"]):
         raise ValueError(
             f"{folder}: the weights lack {', '.join(missing[:3])}, {len(missing)} in all, without which "

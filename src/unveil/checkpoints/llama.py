@@ -74,21 +74,8 @@ def _write(model_type: str, a: Architecture) -> dict[str, Any]:
     config: dict[str, Any] = {
         "architectures": [f"{KIN[kind]}ForCausalLM" if kind == model_type else f"A2D{KIN[kind]}LMHeadModel"],
         "model_type": model_type,
-        "vocab_size": a.vocabulary,
-        "hidden_size": a.width,
-        "num_hidden_layers": a.layers,
-        "num_attention_heads": a.heads,
-        "num_key_value_heads": a.kv_heads,
         "head_dim": a.head_width,
-        "intermediate_size": a.feed_width,
-        "max_position_embeddings": a.max_columns,
-        "rms_norm_eps": a.norm_eps,
-        "rope_theta": a.rope_base,
-        "rope_scaling": _scaling(a.rope_scaling),
-        "tie_word_embeddings": a.tied,
-        "eos_token_id": written_ends(a.end_ids),
-        "attention_dropout": 0.0,
-        **CONSTANTS,
+        **written_sizes(a),
     }
     if kind != "qwen2":
         config["attention_bias"] = a.output_bias
@@ -101,7 +88,27 @@ def _write(model_type: str, a: Architecture) -> dict[str, Any]:
     return config
 
 
-def _scaling(scaling: Scaling) -> dict[str, Any] | None:
+def written_sizes(a: Architecture) -> dict[str, Any]:
+    """The settings that Llama, its kin and Dream call by the same names."""
+    return {
+        "vocab_size": a.vocabulary,
+        "hidden_size": a.width,
+        "num_hidden_layers": a.layers,
+        "num_attention_heads": a.heads,
+        "num_key_value_heads": a.kv_heads,
+        "intermediate_size": a.feed_width,
+        "max_position_embeddings": a.max_columns,
+        "rms_norm_eps": a.norm_eps,
+        "rope_theta": a.rope_base,
+        "rope_scaling": _written_scaling(a.rope_scaling),
+        "tie_word_embeddings": a.tied,
+        "eos_token_id": written_ends(a.end_ids),
+        "attention_dropout": 0.0,
+        **CONSTANTS,
+    }
+
+
+def _written_scaling(scaling: Scaling) -> dict[str, Any] | None:
     if not isinstance(scaling, Llama3):
         return None
     return {

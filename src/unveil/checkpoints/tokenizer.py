@@ -4,12 +4,13 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from itertools import takewhile
 from pathlib import Path
-from typing import Any, Protocol, runtime_checkable
+from typing import Protocol, runtime_checkable
 
 from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers
 
-from unveil.files import read_json, replacing
+from unveil.files import read_settings, replacing
 
+CONFIG = "tokenizer_config.json"
 BYTE_PAIRS = ("Qwen2Tokenizer", "Qwen2TokenizerFast", "DreamTokenizer")  # the classes of _byte_pairs
 REMEDY = "save it once with transformers' save_pretrained, which writes tokenizer.json"
 QWEN2 = (  # its pieces: contractions, words with what is before them, single digits, signs, line breaks, blanks
@@ -119,8 +120,9 @@ def load_tokenizer(folder: Path) -> FileTokenizer:
             f"{folder} has no tokenizer.json: text needs one, or vocab.json and merges.txt; token ids can use "
             "load_checkpoint"
         )
+    settings = read_settings(folder / CONFIG)
     bos = special_names(folder).get("bos_token")
-    if read.tokenizer.post_processor is None and bos is not None and _settings(folder).get("add_bos_token") is True:
+    if read.tokenizer.post_processor is None and bos is not None and settings.get("add_bos_token") is True:
         return replace(read, front=tuple(read.encode(bos)))
     return read
 
@@ -128,16 +130,18 @@ def load_tokenizer(folder: Path) -> FileTokenizer:
 def special_names(folder: Path) -> dict[str, str]:
     """The special tokens that tokenizer_config.json names, or else special_tokens_map.json: bos_token and so on."""
     named = {}
-    for file in ("special_tokens_map.json", "tokenizer_config.json"):
-        for name, token in _settings(folder, file).items():
+    for file in ("special_tokens_map.json", CONFIG):
+        for name, token in read_settings(folder / file).items():
             content = token.get("content") if isinstance(token, dict) else token
             if name.endswith("_token") and isinstance(content, str):
                 named[name] = content
     return named
 
 
-def _settings(folder: Path, file: str = "tokenizer_config.json") -> dict[str, Any]:
-    return read_json(folder / file) if (folder / file).is_file() else {}
+def mask_id(folder: Path) -> int | None:
+    """The id of the mask token that a folder's tokenizer names; None where it names none or has no tokenizer.json."""
+    text, path = special_names(folder).get("mask_token"), folder / "tokenizer.json"
+    return None if text is None or not path.is_file() else FileTokenizer.load(path).tokenizer.token_to_id(text)
 
 
 def _byte_pairs(folder: Path) -> Tokenizer:
@@ -145,7 +149,7 @@ def _byte_pairs(folder: Path) -> Tokenizer:
 
     Dream's own class, which is code, does the same (tokenization_dream.py of its repositories).
     """
-    settings = _settings(folder)
+    settings = read_settings(folder / CONFIG)
     if settings.get("tokenizer_class") not in BYTE_PAIRS:
         raise ValueError(
             f"{folder} has no tokenizer.json, and vocab.json of a {settings.get('tokenizer_class')}; known are "

@@ -15,7 +15,7 @@ from unveil.checkpoints.family import Family
 from unveil.checkpoints.llada import LLADA
 from unveil.checkpoints.llama import A2D_LLAMA, A2D_QWEN2, A2D_QWEN3, LLAMA, QWEN2, QWEN3
 from unveil.checkpoints.quantise import check_whole
-from unveil.checkpoints.tokenizer import FileTokenizer
+from unveil.checkpoints.tokenizer import mask_id
 from unveil.files import read_json, write_json
 from unveil.models.tensors import write_tensors
 from unveil.models.transformer import Architecture, Transformer
@@ -43,10 +43,7 @@ def load_checkpoint(
     or broken config.json, an unknown model_type, a truncated file, missing, surplus or wrongly shaped tensors, and
     weights that are not finite.
     """
-    config = read_config(folder)
-    family = family_of(folder, config)
-    family.check(config)
-    architecture = family.read(family.attending(config, attention))
+    family, architecture = read_architecture(folder, attention)
     with torch.device("meta"):
         model = Transformer(architecture)
     expected = {family.published(name): name for name in model.state_dict()}
@@ -95,6 +92,8 @@ def save_checkpoint(
         write_tensors(folder / file, part, {"format": "pt"})
     if split.is_sharded:
         write_json(folder / INDEX, {"metadata": split.metadata, "weight_map": split.tensor_to_filename})
+    else:
+        (folder / INDEX).unlink(missing_ok=True)  # of several older files, which would be read
     write_json(folder / "config.json", family.write(model.architecture))
 
 
@@ -109,29 +108,31 @@ def lost(family: Family, architecture: Architecture) -> str:
 
 
 def read_config(folder: Path) -> dict[str, Any]:
-    """The folder's config.json, with a mask_token_id that only its tokenizer names; ValueError where it is broken."""
+    """The folder's config.json; ValueError where it is missing or broken."""
     if not (folder / "config.json").is_file():
         raise ValueError(f"{folder} has no config.json: give a folder that holds a published checkpoint")
-    config = read_json(folder / "config.json")
-    if config.get("mask_token_id") is None:
-        config["mask_token_id"] = _named_mask(folder)
-    return config
+    return read_json(folder / "config.json")
 
 
-def family_of(folder: Path, config: dict[str, Any]) -> Family:
-    """The layout that a folder's config.json names; ValueError for an unknown one."""
+def read_architecture(folder: Path, attention: str | None = None) -> tuple[Family, Architecture]:
+    """The layout and the architecture that a folder's config.json names; `attention` as for `load_checkpoint`.
+
+    No weights are read. Raises ValueError for a missing or broken config.json, an unknown model_type, settings that
+    this transformer does not have, and a bidirectional model without a mask token.
+    """
+    config = read_config(folder)
     kind = config.get("model_type")
     if kind not in FAMILIES:
         raise ValueError(f"{folder}: model_type {kind!r} is unknown, known are {', '.join(FAMILIES)}")
-    return FAMILIES[kind]
+    family = FAMILIES[kind]
+    family.check(config)
+    config = family.attending(config, attention)
+    return family, family.read(config if family.causal(config) else with_mask(folder, config))
 
 
-def _named_mask(folder: Path) -> int | None:
-    """The id of the mask_token that tokenizer_config.json names: dLLM's models say it only there."""
-    settings, vocabulary = folder / "tokenizer_config.json", folder / "tokenizer.json"
-    mask = read_json(settings).get("mask_token") if settings.is_file() and vocabulary.is_file() else None
-    text = mask.get("content") if isinstance(mask, dict) else mask
-    return None if text is None else FileTokenizer.load(vocabulary).tokenizer.token_to_id(text)
+def with_mask(folder: Path, config: dict[str, Any]) -> dict[str, Any]:
+    """The settings with the mask_token_id of the folder's tokenizer where they have none, as those of dLLM's models."""
+    return config if config.get("mask_token_id") is not None else config | {"mask_token_id": mask_id(folder)}
 
 
 def _files(folder: Path, expected: set[str], spare: str | None) -> list[tuple[Path, list[str]]]:

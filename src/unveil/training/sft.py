@@ -8,7 +8,7 @@ from typing import Any, ClassVar
 
 from torch import nn
 
-from unveil.files import read_json, write_json
+from unveil.files import read_settings, write_json
 from unveil.objectives.loss import Objective
 from unveil.objectives.masked import MaskedDiffusion
 from unveil.training.data import Pair, Reading, Rows, read_pairs
@@ -58,5 +58,4 @@ class SFT(Tuning):
         """As in Tuning; the canvas is what is decoded by default."""
         super().save(model, folder)
         settings = folder / GENERATION
-        known = read_json(settings) if settings.is_file() else {}
-        write_json(settings, known | {"max_new_tokens": self.canvas})
+        write_json(settings, read_settings(settings) | {"max_new_tokens": self.canvas})

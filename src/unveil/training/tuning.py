@@ -15,7 +15,7 @@ from unveil.checkpoints.adapters import merged, save_adapter
 from unveil.checkpoints.family import Family
 from unveil.checkpoints.locate import locate
 from unveil.checkpoints.tokenizer import FileTokenizer, load_tokenizer
-from unveil.checkpoints.weights import family_of, load_checkpoint, read_config, save_checkpoint
+from unveil.checkpoints.weights import load_checkpoint, read_architecture, save_checkpoint
 from unveil.files import write_bytes, write_json
 from unveil.models.transformer import Architecture, Transformer
 from unveil.objectives.loss import Batch, Objective
@@ -101,9 +101,7 @@ class Tuning(ABC):
     def source(self) -> Base:
         """Read the base's settings and tokenizer. ValueError for what is missing."""
         folder = locate(self.base, self.revision)
-        config = read_config(folder)
-        family = family_of(folder, config)
-        architecture = family.read(config)
+        family, architecture = read_architecture(folder)
         if architecture.mask_id >= architecture.vocabulary:
             raise ValueError(
                 f"{folder} is causal and has no mask token to train with: put is_causal false and a mask_token_id into "
