@@ -1,5 +1,6 @@
 """unveil decode: the same answer however it is asked for."""
 import re
+import sys
 from pathlib import Path
 
 import pytest
@@ -148,6 +149,17 @@ def test_a_model_with_a_template_is_asked_in_chats(talking: Path) -> None:
         told = run("decode", talking, "hi?", r"one\ntwo", *more)
         assert told.out == "".join(answer.text + "\n" for answer in answers)
     assert "has no chat template: ask with raw text" in words_of(run("decode", "lab-sudoku", PUZZLE, "--chat").err)
+
+
+def test_raw_text_needs_no_transformers_and_a_chat_does(talking: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "transformers", None)
+    with pytest.warns(UserWarning, match="until then"):
+        model = unveil.Model.load(talking)
+    (answer,) = model.decode([model.asked("hi?", chat=False)])
+    with pytest.warns(UserWarning, match="until then"):
+        assert run("decode", talking, "hi?", "--raw").out == answer.text + "\n"
+        told = run("decode", talking, "hi?")
+    assert told.code == 2 and "the model's chat template needs transformers: pip install" in words_of(told.err)
 
 
 def test_an_answer_begins_and_stops_as_told(talking: Path) -> None:

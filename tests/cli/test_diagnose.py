@@ -11,6 +11,7 @@ import unveil
 from tests.cli.program import run, words_of
 from tests.diagnostics.small import small
 from unveil.checkpoints.llada import LLADA
+from unveil.checkpoints.llama import LLAMA
 from unveil.checkpoints.tokenizer import FileTokenizer
 from unveil.checkpoints.weights import save_checkpoint
 from unveil.cli import diagnose
@@ -19,7 +20,7 @@ from unveil.diagnostics.elsewhere import Texts
 from unveil.diagnostics.probes import PROBES, QUICK, chosen
 from unveil.diagnostics.report import report_of
 from unveil.files import read_jsonl
-from unveil.models.attention import Causal
+from unveil.models.attention import Bidirectional, Causal
 from unveil.models.transformer import Architecture, Transformer, initialise
 from unveil.tasks.few_shot.pools import word_pools
 from unveil.tasks.few_shot.suite import rule_task
@@ -32,23 +33,29 @@ FAST = ["--task", "T01", "--task", "T06", "--masks", "2,5", "--limit", QUESTIONS
 def rules(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder of LLaDA's layout with random weights that can read and write the tasks."""
     folder = tmp_path_factory.mktemp("rules") / "rules"
+    return saved(folder, FileTokenizer.words(pieces(), ["[EOS]", "[MASK]"]))
+
+
+def pieces() -> list[str]:
+    """What the tasks are written with."""
     words = [form for pool in word_pools().values() for word in pool for form in (word, word.capitalize())]
     digits = "0123456789"
-    texts = [*"()[]:,.\n ABC", "Options", "Answer", *digits, *(f" {text}" for text in (*digits, *words))]
-    return saved(folder, FileTokenizer.words(texts, ["[EOS]", "[MASK]"]))
+    return [*"()[]:,.\n ABC", "Options", "Answer", *digits, *(f" {text}" for text in (*digits, *words))]
 
 
-def saved(folder: Path, tokenizer: FileTokenizer) -> Path:
-    """A model of random weights that answers A, B, C or EOS."""
-    eos, mask = tokenizer.encode("[EOS][MASK]")
+def saved(folder: Path, tokenizer: FileTokenizer, *, causal: bool = False) -> Path:
+    """A model of random weights that answers A, B, C or EOS; a causal one has no mask token."""
+    (eos,) = tokenizer.encode("[EOS]")
+    mask = eos + 1
     architecture = Architecture(
-        vocabulary=mask + 1, width=16, layers=1, heads=2, kv_heads=2, head_width=8, feed_width=16, mask_id=mask,
-        end_ids=(eos,), max_columns=2048, rope_base=10000.0,
+        vocabulary=mask + (not causal), width=16, layers=1, heads=2, kv_heads=2, head_width=8, feed_width=16,
+        mask_id=mask, end_ids=(eos,), max_columns=2048, rope_base=10000.0, shift=int(causal),
+        rule=Causal() if causal else Bidirectional(),
     )  # fmt: skip
     model = initialise(Transformer(architecture), seed=0, std=0.6)
     answers = [*(tokenizer.encode(letter)[0] for letter in "ABC"), eos]
-    model.head.weight.data[[token for token in range(mask + 1) if token not in answers]] = 0
-    save_checkpoint(model, folder, LLADA)
+    model.head.weight.data[[token for token in range(architecture.vocabulary) if token not in answers]] = 0
+    save_checkpoint(model, folder, LLAMA if causal else LLADA)
     tokenizer.save(folder / "tokenizer.json")
     return folder
 
@@ -247,6 +254,15 @@ def test_a_causal_model_is_asked_what_the_paper_asks_it(tmp_path: Path, monkeypa
     said = run("diagnose", "any", "--probe", "position", "--probe", "masks", "--out", tmp_path / "out")
     fault = "probe 'masks' does not fit a causal model; take of position, gradients"
     assert said.code == 2 and fault in words_of(said.err) and not (tmp_path / "out").exists()
+
+
+def test_a_causal_model_without_a_mask_token_is_asked_the_others(tmp_path: Path) -> None:
+    model = saved(tmp_path / "model", FileTokenizer.words(pieces(), ["[EOS]"]), causal=True)
+    for more, left in (([], "masks, dots"), (["--probe", "all"], "masks, dots, question, gradients-infill, ")):
+        said = run("diagnose", model, "--task", "T01", "--masks", "2,5", "--limit", 1, "--out", tmp_path / "out", *more)
+        assert said.code == 0 and "Traceback" not in said.err, said.err
+        assert f"left out, for the model is causal and they need one that reads [MASK]: {left}" in said.err
+        assert list(told(tmp_path / "out")["tables"]) == ["position", "gradients"]
 
 
 def test_the_names_in_the_help_are_the_probes() -> None:

@@ -8,6 +8,7 @@ import pytest
 import unveil
 from tests.cli.program import run, untimed, words_of
 from unveil.cli import load
+from unveil.decoding import model as decoding
 from unveil.evaluation import evaluate as evaluation
 from unveil.evaluation import items, processes
 from unveil.files import read_jsonl
@@ -94,7 +95,7 @@ def test_interrupted_it_goes_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
 
 
 def test_interrupted_without_json_it_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(evaluation, "steps_queue", lambda *_, **__: (_ for _ in ()).throw(KeyboardInterrupt))
+    monkeypatch.setattr(decoding, "steps_queue", lambda *_, **__: (_ for _ in ()).throw(KeyboardInterrupt))
     told = run(*VERB, "--limit", 2)
     assert told.code == 130
     assert told.err == "stopped. Nothing was written: with --json FILE an evaluation can be resumed.\n"

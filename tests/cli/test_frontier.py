@@ -71,6 +71,14 @@ def test_results_are_what_the_library_measures(tmp_path: Path) -> None:
     assert "on the same problems, so a little flattered" in shown
 
 
+def test_of_several_processes_only_the_first_speaks_and_writes(
+    few: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("RANK", "1")
+    outcome = run(*VERB, "--out", tmp_path, "--tune", "--tune-limit", 2, "--blocks", 19, "--limit", 2)
+    assert outcome == (0, "", "") and list(tmp_path.glob("items-*")) and not list(tmp_path.glob("frontier.*"))
+
+
 def test_csv_and_picture(tmp_path: Path) -> None:
     outcome, written = told(tmp_path, *TWO, "--limit", 3)
     rows = list(csv.DictReader((tmp_path / "frontier.csv").read_text().splitlines()))

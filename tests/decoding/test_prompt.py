@@ -2,6 +2,7 @@
 
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -210,14 +211,20 @@ def test_a_template_that_leaves_out_the_answer_cannot_continue_it() -> None:
         rendered(question("hi", "A"), template)
 
 
-def test_without_transformers_a_model_with_a_template_is_refused(
-    models: dict[str, Model], plain: Model, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("name", TEMPLATES)
+def test_without_transformers_a_model_with_a_template_takes_raw_text_and_no_chats(
+    models: dict[str, Model], name: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """It would not know where its turns end."""
+    """Its rows end where the settings say: what the template writes after an answer is unknown."""
     monkeypatch.setitem(sys.modules, "transformers", None)
-    assert Model.load(plain.name, device="cpu").end_ids == plain.end_ids
-    with pytest.raises(ValueError, match=r"^the model's chat template needs transformers: pip install 'unveil"):
-        Model.load(models["llada"].name, device="cpu")
+    with pytest.warns(UserWarning, match=r"pip install .unveil\[hf\].; until then an answer does not end"):
+        bare = Model.load(models[name].name, device="cpu", dtype="float64")
+    assert bare.end_ids == tuple(bare.tokenizer.encode("<eos>")) and bare.chats
+    raw = [bare.asked(text, "A", chat=False) for text in PROMPTS]
+    assert bare.decode(raw) == replace(models[name], end_ids=bare.end_ids).decode(raw)
+    for call in (bare.ids, bare.canvas):
+        with pytest.raises(ValueError, match=r"^the model's chat template needs transformers: pip install 'unveil"):
+            call(bare.asked("hi"))
 
 
 def test_every_text_is_written_as_it_is(plain: Model) -> None:

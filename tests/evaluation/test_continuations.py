@@ -8,10 +8,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.toy import MASK, columns_computed, logits, toy
+from unveil.canvas import Canvas
 from unveil.evaluation.continuations import Score, greedy, scores
-from unveil.evaluation.likelihood import Bound, Estimator, Text, estimator, log_likelihoods
+from unveil.evaluation.likelihood import Bound, Chain, Estimator, Text, estimator, log_likelihoods
 from unveil.models.attention import Causal
+from unveil.models.guidance import Guided
 from unveil.models.transformer import Transformer
+from unveil.sampling.blocks import Blocks
+from unveil.sampling.sampler import Sampler
 
 MODELS = {
     "masked": toy(gain=0.5),
@@ -55,6 +59,25 @@ def test_greedy_is_what_decoding_writes(kind: str, monkeypatch: pytest.MonkeyPat
     computed = columns_computed(model)
     assert greedy(model, estimate, [Text([1], [5, 5, 5, 5, 5, 5])], columns=9) == [False]
     assert sum(computed) < 6 * 7  # it left with its first wrong token
+    assert kind != "causal" or computed == [7]
+
+
+@given(st.lists(st.sampled_from(CONTEXTS), min_size=1, max_size=4), st.integers(1, 6), st.data())
+@settings(max_examples=20)
+def test_one_forward_of_a_causal_model_says_what_one_a_token_would(
+    contexts: list[list[int]], length: int, data: st.DataObject
+) -> None:
+    """Also under guidance."""
+    model = Guided(inner=MODELS["causal"], scale=data.draw(st.sampled_from([0.0, 0.7])))
+    canvas = Canvas.blank(contexts, length, mask_id=MASK)
+    done = Sampler(blocks=Blocks(size=1)).decode(model, canvas)
+    wrong = data.draw(st.lists(st.integers(0, length - 1) | st.none(), min_size=len(contexts), max_size=len(contexts)))
+    wanted = done.tokens.clone()
+    for row, place in enumerate(wrong):
+        if place is not None:
+            column = len(contexts[row]) + place
+            wanted[row, column] = (wanted[row, column] + 1) % MASK
+    assert Chain().greedy(model, canvas, wanted).tolist() == [place is None for place in wrong]
 
 
 TEXTS = st.builds(

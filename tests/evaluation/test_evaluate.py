@@ -10,7 +10,7 @@ from tests.evaluation.judged import MASKS, PROBLEMS, Both, Plain, file_in, small
 from tests.toy import MASK, columns_computed
 from unveil.checkpoints.chat import ChatTemplate
 from unveil.decoding import model as decoding
-from unveil.evaluation import evaluate as module
+from unveil.evaluation import setup as deciding
 from unveil.evaluation.evaluate import evaluate
 from unveil.evaluation.items import read_items
 from unveil.evaluation.result import Result
@@ -75,7 +75,7 @@ def test_tokens_are_those_before_the_first_end(spec: str, tmp_path: Path) -> Non
 
 def test_masks_that_are_left_are_no_tokens(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     stopped = replace(llada(MASKS), max_steps=5)
-    monkeypatch.setattr(decoding, "parse_sampler", lambda *_: stopped)
+    monkeypatch.setattr(deciding, "parse_sampler", lambda *_: stopped)
     model = small(end_ids=())
     result = evaluate(model, Plain(), PROBLEMS, "llada", items=file_in(tmp_path))
     assert result.incomplete == len(PROBLEMS) and result.tokens == 5 * len(PROBLEMS)
@@ -132,7 +132,7 @@ def test_a_grader_that_fails_loses_no_answer(tmp_path: Path, monkeypatch: pytest
         evaluate(small(), Failing(), PROBLEMS, SPECS[0], items=file_in(tmp_path))
     whole = evaluate(small(), Both(), PROBLEMS, SPECS[0], items=tmp_path / "whole.jsonl")
     with monkeypatch.context() as patch:
-        patch.delattr(module, "steps_queue")  # nothing is decoded
+        patch.delattr(decoding, "steps_queue")  # nothing is decoded
         mended = evaluate(small(), Both(), PROBLEMS, SPECS[0], items=file_in(tmp_path))
     assert clockless(read_items(file_in(tmp_path))) == clockless(read_items(tmp_path / "whole.jsonl"))
     assert (mended.accuracy, mended.compat, mended.tokens) == (whole.accuracy, whole.compat, whole.tokens)
@@ -163,10 +163,17 @@ def test_a_chat_is_asked_where_there_is_a_template(tmp_path: Path) -> None:
         evaluate(small(), Plain(), PROBLEMS, SPECS[0], chat=True)
 
 
-def test_a_problem_that_does_not_fit_is_named() -> None:
-    long = Problem(prompt="a" * 250, answer=None, id="novel", data={})
-    with pytest.raises(ValueError, match="problem novel: 250 tokens and 12 new ones exceed the model's context of 256"):
-        evaluate(small(), Plain(), [*PROBLEMS, long], SPECS[0])
+@pytest.mark.parametrize(
+    ("prompt", "fault"),
+    [
+        ("a" * 250, "problem novel: 250 tokens and 12 new ones exceed the model's context of 256"),
+        ("\u2603", "problem novel: the model's vocabulary cannot write '\u2603'"),
+    ],
+)
+def test_a_problem_that_does_not_fit_is_named(prompt: str, fault: str) -> None:
+    novel = Problem(prompt=prompt, answer=None, id="novel", data={})
+    with pytest.raises(ValueError, match=fault):
+        evaluate(small(), Plain(), [*PROBLEMS, novel], SPECS[0])
 
 
 CHANGES = {

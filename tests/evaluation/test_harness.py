@@ -2,6 +2,7 @@
 
 import json
 import math
+from dataclasses import replace
 from pathlib import Path
 from random import Random
 from typing import Any
@@ -161,6 +162,8 @@ def test_a_cache_is_not_shared_by_settings(model: Model, tmp_path: Path) -> None
     for other in ({"samples": 4}, {"seed": 1}, {"guidance": 1.0}, {"sampler": "dream"}):
         with pytest.raises(ValueError, match=refused):
             CachingLM(UnveilLM(model, **{"samples": 2} | other), path)
+    with pytest.raises(ValueError, match=refused):
+        CachingLM(UnveilLM(replace(model, end_ids=(0,)), samples=2), path)
     with pytest.raises(ValueError, match=refused):
         CachingLM(UnveilLM(model, samples=2), foreign)
 

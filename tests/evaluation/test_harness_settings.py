@@ -5,13 +5,13 @@ from typing import Any
 import pytest
 
 from unveil.decoding.spec import SAMPLERS, parse_sampler, recipe_settings
-from unveil.evaluation.harness_settings import Asked, generation, sampler_spec
 
 pytest.importorskip("lm_eval", reason="needs lm-eval: pip install 'unveil[lm-eval]'")
 from lm_eval._cli.utils import key_val_to_dict  # noqa: E402
 from lm_eval.utils import simple_parse_args_string  # noqa: E402
 
 from unveil.evaluation.harness import OPTIONS  # noqa: E402
+from unveil.evaluation.harness.settings import Asked, generation, sampler_spec  # noqa: E402
 
 SPECS = [
     "llada",

@@ -13,7 +13,7 @@ from unveil.decoding.model import Model
 pytest.importorskip("lm_eval", reason="needs lm-eval: pip install 'unveil[lm-eval]'")
 from lm_eval.api.model import TemplateLM  # noqa: E402
 
-from unveil.evaluation.harness_tokens import encode, encode_pair, prefix, stops, windows  # noqa: E402
+from unveil.evaluation.harness.tokens import encode, encode_pair, prefix, stops, windows  # noqa: E402
 
 BOS, EOS = 44, 45  # of tests.chats
 texts = st.text(alphabet="helo w12'sa\n", max_size=12)

@@ -1,15 +1,17 @@
 """Timing: what is counted, and that time is charged to whom it belongs."""
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import torch
 
-from tests.toy import toy
+from tests.toy import VOCABULARY, toy
 from unveil.canvas import Canvas
 from unveil.checkpoints.tokenizer import FileTokenizer
 from unveil.decoding.model import Model
 from unveil.evaluation.speed import Timed, measure
+from unveil.models.attention import Causal
 from unveil.sampling import sampler as sampling
 from unveil.sampling.recipes import llada
 
@@ -70,6 +72,15 @@ def test_timing_changes_no_result() -> None:
     timed = Timed(inner=denoiser, device=torch.device("cpu"), seconds=seconds)
     assert torch.equal(llada(6).decode(timed, canvas).tokens, llada(6).decode(denoiser, canvas).tokens)
     assert len(seconds) == 6 and min(seconds) > 0
+
+
+def test_a_sampler_that_a_causal_model_does_not_follow_is_refused(model: Model) -> None:
+    denoiser = toy(dtype=torch.float32, shift=1, rule=Causal())
+    denoiser.architecture = replace(denoiser.architecture, mask_id=VOCABULARY)
+    causal = replace(model, denoiser=denoiser)
+    assert measure(causal, "left_to_right", **SMALL).forwards == 8
+    with pytest.raises(ValueError, match="toy is causal .*: use left_to_right"):
+        measure(causal, "llada", **SMALL)
 
 
 @pytest.mark.parametrize(

@@ -155,8 +155,10 @@ def diagnose(
     check_questions(wanted, tasks, limit)
     template = template_of(model, loading.revision) if chat else None
     loaded = loading.model(model)
-    fit = {one.name for one in chosen(probe, grid, causal=is_causal(loaded), chat=chat)}
+    fit = {one.name for one in chosen(probe, causal=is_causal(loaded), chat=chat)}
     probes = [one for one in wanted if one.name in fit]
+    if left := ", ".join(one.name for one in wanted if one.name not in fit):
+        err().print(f"left out, for the model is causal and they need one that reads [MASK]: {left}", soft_wrap=True)
     out_dir.mkdir(parents=True, exist_ok=True)
     settings = {
         "tasks": {one.name: one.describe for one in tasks}, "limit": limit, "draws": number, "letters": letters.value,
@@ -271,8 +273,7 @@ def _told(
     from unveil.diagnostics.page import write_report
     from unveil.diagnostics.report import report_of
 
-    weight = model.denoiser.embed.weight
-    settings |= {"dtype": str(weight.dtype).removeprefix("torch."), "device": str(weight.device)}
+    settings |= {"dtype": str(model.dtype).removeprefix("torch."), "device": str(model.device)}
     settings |= {"adapter": model.adapter, "bits": model.bits}
     report = report_of(
         probes, records, tasks, model=model.name, revision=model.revision, settings=settings, chat=settings["chat"]

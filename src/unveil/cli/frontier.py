@@ -1,6 +1,7 @@
 """unveil frontier: accuracy against forwards for samplers and grids of their settings; searched first, if wanted."""
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -21,11 +22,12 @@ from unveil.cli.evaluate import (
     task_from,
 )
 from unveil.cli.load import Loading, loads
-from unveil.cli.show import out
+from unveil.cli.show import out, speaks
 
 if TYPE_CHECKING:
     from unveil.decoding.model import Model
     from unveil.evaluation.frontier import Family, Measured, Search, Span
+    from unveil.evaluation.processes import Processes
     from unveil.tasks import Problem, Task
 
 Samplers = Annotated[
@@ -115,11 +117,14 @@ def frontier(
 ) -> None:
     """Measure accuracy against forwards for samplers and grids: table, plot, areas, the best setting for a budget.
 
+    Among several processes each takes its share of the problems, as in `unveil evaluate`.
+
     Example: unveil frontier lab-sudoku --task sudoku --sampler 'fast_dllm:threshold=0.3|0.6|0.9' --sampler
     'llada:steps=1|2|5|10' --budget 2 --out frontier
     """
     from unveil.cli.frontier_report import report
     from unveil.evaluation.frontier import families_of
+    from unveil.evaluation.processes import launched
 
     chosen = task_from(task, code)
     families, span = families_of([*(sampler or []), *heuristics(tune, blocks, chosen)]), span_from(range_)
@@ -127,14 +132,16 @@ def frontier(
     problems = problems_of(chosen, data, limit, seed)
     found = searched_on(chosen, tune_limit, tune_seed, problems) if tune else []
     out_dir.mkdir(parents=True, exist_ok=True)
-    loaded = loading.model(model)
-    measure = partial(measured, loaded, chosen, batch=batch, guidance=guidance)
-    with keeping(f"What was done is kept in {out_dir}. The same command goes on from there."):
+    kept = f"What was done is kept in {out_dir}. The same command goes on from there."
+    with launched() as processes, keeping(kept):
+        loaded = replace(loading, device=loading.device or processes.device).model(model)
+        measure = partial(measured, loaded, chosen, batch=batch, guidance=guidance, processes=processes)
         search = searched(measure, families, found, out_dir, seed=tune_seed) if tune else None
         families = families if search is None else search.kept
         results = measure(problems, families, out_dir / "items-test", seed=seed, data=data)
         test = drawn_from(chosen, len(problems), data, seed)
-        report(out_dir, families, results, test=test, span=span, budgets=budget or [], search=search)
+        if speaks():
+            report(out_dir, families, results, test=test, span=span, budgets=budget or [], search=search)
 
 
 def heuristics(tune: bool, blocks: str | None, task: "Task") -> list[str]:
@@ -210,7 +217,8 @@ def searched(
     points = {spec: one.point for spec, one in tried.items()}
     kept = [kept_of(family, points) for family in families]
     search = Search(len(problems), seed, families, kept, tried)
-    out().print(search_table(search), "")
+    if speaks():
+        out().print(search_table(search), "")
     return search
 
 
@@ -224,6 +232,7 @@ def measured(
     seed: int,
     batch: int,
     guidance: float,
+    processes: "Processes",
     data: Path | None = None,
 ) -> "dict[str, Measured]":
     """Every setting of the families on the problems. Items of other models, problems or seeds are in other folders."""
@@ -235,8 +244,8 @@ def measured(
     folder.mkdir(exist_ok=True)
     items = [folder / item_name(spec) for spec in specs]
     results = evaluate_each(
-        model, task, problems, specs, items, seed=seed, batch=batch, guidance=guidance, data=data
-    )  # fmt: skip
+        model, task, problems, specs, items, seed=seed, batch=batch, guidance=guidance, data=data, processes=processes
+    )
     return {spec: _measured(result.to_json(), path) for spec, result, path in zip(specs, results, items, strict=True)}
 
 

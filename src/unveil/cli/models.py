@@ -51,9 +51,9 @@ def models_table(found: "dict[str, Path]") -> "Table":
 
 
 def _card(folder: "Path") -> dict[str, Any]:
-    from unveil.files import read_json
+    from unveil.files import read_settings
 
-    return read_json(folder / "card.json") if (folder / "card.json").is_file() else {}
+    return read_settings(folder / "card.json")
 
 
 def _layout(folder: "Path") -> str:

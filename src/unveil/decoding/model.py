@@ -4,7 +4,6 @@ import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from os import PathLike, fspath
-from pathlib import Path
 from typing import NamedTuple
 
 import torch
@@ -20,7 +19,7 @@ from unveil.checkpoints.tokenizer import Codec, FileTokenizer, load_tokenizer
 from unveil.checkpoints.weights import Change
 from unveil.decoding.prompt import Prompt, question, rendered, tokens_until, until
 from unveil.decoding.spec import parse_sampler
-from unveil.files import read_json
+from unveil.files import read_settings
 from unveil.models.denoiser import Denoiser
 from unveil.models.guidance import Guided
 from unveil.models.transformer import Transformer
@@ -74,6 +73,7 @@ class Model:
         bidirectional, where a model leaves the choice. A folder's own code runs only with `trust_remote_code`.
         `adapter`, a folder or a hub repository in PEFT's format, is added to the weights as they are read; `bits` (8 or
         4) then rounds the layers' weights, all else stays in `dtype`.
+        Chats need transformers. Without it rows do not end with what a chat template writes after an answer, either.
         Raises ValueError for whatever is missing or broken, saying which file.
         """
         folder = locate(fspath(name), revision, code=trust_remote_code)
@@ -88,7 +88,7 @@ class Model:
             folder, device=where, dtype=kind, attention=attention, trust_remote_code=trust_remote_code, changes=changes
         )
         mark = None if added is None else fingerprint(added)
-        settings = read_json(folder / "generation_config.json") if _has_settings(folder) else {}
+        settings = read_settings(folder / "generation_config.json")
         return cls(
             name=fspath(name),
             denoiser=denoiser,
@@ -101,6 +101,16 @@ class Model:
             adapter=mark,
             bits=bits,
         )
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """Of the weights that are not rounded."""
+        return self.denoiser.embed.weight.dtype
+
+    @property
+    def device(self) -> torch.device:
+        """Where the weights are, and canvases are made."""
+        return self.denoiser.embed.weight.device
 
     @property
     def chats(self) -> bool:
@@ -133,12 +143,15 @@ class Model:
         return self.tokenizer.encode(rendered(prompt, self.chat))
 
     def canvas(self, prompt: Prompt, *, new_tokens: int | None = None, seed: int = 0) -> Canvas:
-        """A prompt and its masks. ValueError if it is empty, holds the mask token or does not fit the context."""
-        a = self.denoiser.architecture
+        """A prompt and its masks. ValueError as `ids` and `blank`."""
+        return self.blank(self.ids(prompt), new_tokens=new_tokens, seed=seed)
+
+    def blank(self, ids: Sequence[int], *, new_tokens: int | None = None, seed: int = 0) -> Canvas:
+        """The tokens of a prompt and masks. ValueError if there are none, one is [MASK], or they exceed the context."""
         count = self.new_tokens if new_tokens is None else new_tokens
-        ids = self.ids(prompt)
         self._fits(len(ids), count)
-        return Canvas.blank([ids], count, mask_id=a.mask_id, end_ids=self.end_ids, seed=seed, device=self._device)
+        mask_id = self.denoiser.mask_id
+        return Canvas.blank([ids], count, mask_id=mask_id, end_ids=self.end_ids, seed=seed, device=self.device)
 
     def template(self, text: str, *, seed: int = 0) -> Canvas:
         """Infilling: `[MASK]` in the text is one hole, `[MASK:5]` five. Everything else stays as it is."""
@@ -156,7 +169,7 @@ class Model:
         if a.mask_id not in ids:
             raise ValueError(f"the template {text!r} has no hole: write [MASK] (or [MASK:5]) where tokens are wanted")
         self._fits(len(ids), 0)
-        return Canvas.template([ids], mask_id=a.mask_id, seed=seed, device=self._device)
+        return Canvas.template([ids], mask_id=a.mask_id, seed=seed, device=self.device)
 
     def sampler(self, sampler: Sampler | str | None, canvas: Canvas) -> Sampler:
         """A sampler from a value, a spec such as "fast_dllm:threshold=0.9", or one token a forward.
@@ -226,10 +239,6 @@ class Model:
             tokens = tokens_until(text, tokens, self.tokenizer.decode)
         return Answer(text, tokens, int(row.nfe), complete)
 
-    @property
-    def _device(self) -> str:
-        return str(self.denoiser.embed.weight.device)
-
     def _fits(self, given: int, new: int) -> None:
         room = self.denoiser.architecture.max_columns
         if given + new > room:
@@ -243,7 +252,3 @@ def _turn_end(chat: ChatTemplate | None, tokenizer: FileTokenizer) -> list[int]:
     """The special token that ends an answer in a chat: EoT where LLaDA-8B-Instruct's settings name only EOS."""
     ids = [] if chat is None else tokenizer.encode(chat.turn_end.lstrip())
     return [token for token in ids[:1] if tokenizer.is_special(token)]
-
-
-def _has_settings(folder: Path) -> bool:
-    return (folder / "generation_config.json").is_file()

@@ -20,8 +20,8 @@ from unveil.sampling.recipes import llada
 
 def canvas_of(model: Model, rows: Sequence[Row], seed: int | Sequence[int] = 0) -> Canvas:
     """The prompts as a batch on the model's device."""
-    ids, device = [row.ids for row in rows], model.denoiser.embed.weight.device
-    return Canvas.template(ids, mask_id=model.denoiser.mask_id, seed=seed, device=device)
+    ids = [row.ids for row in rows]
+    return Canvas.template(ids, mask_id=model.denoiser.mask_id, seed=seed, device=model.device)
 
 
 def answered(model: Model, row: Row, token: int) -> dict[str, Any]:

@@ -163,8 +163,7 @@ def _batches(todo: Sequence[tuple[Key, Asked]], tokens: int) -> Iterator[list[tu
 
 
 def _run_id(model: Model) -> str:
-    weight = model.denoiser.embed.weight
-    return hashlib.sha256(json.dumps([model.revision, str(weight.dtype)]).encode()).hexdigest()[:12]
+    return hashlib.sha256(json.dumps([model.revision, str(model.dtype)]).encode()).hexdigest()[:12]
 
 
 def _known(items: Path | None, run: str) -> dict[Key, dict[str, Any]]:

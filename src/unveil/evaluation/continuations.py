@@ -6,7 +6,7 @@ from typing import NamedTuple
 import torch
 
 from unveil.canvas import Canvas
-from unveil.evaluation.likelihood import Estimator, Likelihood, Text, check, log_likelihoods, longest_first, padded
+from unveil.evaluation.likelihood import Estimator, Likelihood, Text, check, estimates, longest_first, padded
 from unveil.models.denoiser import Denoiser, Want
 
 GROUP = 64  # texts at a time
@@ -51,9 +51,8 @@ def scores(
         numbers = longer[first : first + GROUP]
         group = [texts[number] for number in numbers]
         right = greedy(denoiser, estimate, group, columns=columns, device=device)
-        whole = log_likelihoods(denoiser, estimate, group, columns=columns, device=device)
-        for score in zip(numbers, map(Score, whole, right), strict=True):
-            keep(*score)
+        for place, likelihood in estimates(denoiser, estimate, group, columns=columns, device=device):
+            keep(numbers[place], Score(likelihood, right[place]))
     return [found[number] for number in range(len(texts))]
 
 
@@ -66,23 +65,17 @@ def greedy(
     columns: int,
     device: torch.device | str = "cpu",
 ) -> list[bool]:
-    """Whether greedy decoding writes each continuation. A row leaves with its first wrong token."""
-    right, order, sampler = [False] * len(texts), longest_first(texts), estimate.greedy
+    """Whether greedy decoding, in the estimator's order, writes each continuation."""
+    right, order = dict[int, bool](), longest_first(texts)
     while order:
         count = max(1, columns // texts[order[0]].length)
-        numbers, order = torch.tensor(order[:count]), order[count:]
-        batch = [texts[number] for number in numbers.tolist()]
+        numbers, order = order[:count], order[count:]
+        batch = [texts[number] for number in numbers]
         wanted = padded([[*text.context, *text.continuation] for text in batch]).to(device)
         masked = [[*text.context, *[denoiser.mask_id] * len(text.continuation)] for text in batch]
-        canvas = sampler.evolve.ready(Canvas.template(masked, mask_id=denoiser.mask_id, device=device))
-        while len(numbers):
-            canvas = sampler.step(denoiser, canvas, None).after
-            fine = ((canvas.tokens == wanted) | canvas.undecided | ~canvas.inside).all(1)
-            for number in numbers[(fine & canvas.done).cpu()].tolist():
-                right[number] = True
-            left = fine & ~canvas.done
-            canvas, wanted, numbers = canvas.rows(left), wanted[left], numbers[left.cpu()]
-    return right
+        canvas = Canvas.template(masked, mask_id=denoiser.mask_id, device=device)
+        right.update(zip(numbers, estimate.greedy(denoiser, canvas, wanted).tolist(), strict=True))
+    return [right[number] for number in range(len(texts))]
 
 
 @torch.inference_mode()
@@ -93,7 +86,7 @@ def _one_token(
     alike = dict[tuple[int, ...], list[int]]()
     for number, text in texts.items():
         alike.setdefault(tuple(text.context), []).append(number)
-    contexts = sorted(alike, key=len, reverse=True)
+    contexts = list(alike)  # as the texts, the longest first
     while contexts:
         count = max(1, min(MOST, columns // (len(contexts[0]) + 1)))
         batch, contexts = contexts[:count], contexts[count:]

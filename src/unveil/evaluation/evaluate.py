@@ -7,14 +7,11 @@ from pathlib import Path
 import torch
 
 from unveil.decoding.model import Model
-from unveil.evaluation.counted import Counted
 from unveil.evaluation.items import Item, Items
 from unveil.evaluation.processes import Processes
 from unveil.evaluation.record import record
 from unveil.evaluation.result import Result, summed
 from unveil.evaluation.setup import Setup
-from unveil.models.guidance import Guided
-from unveil.sampling.queue import steps_queue
 from unveil.tasks.task import Compared, Problem, Task
 
 
@@ -76,19 +73,14 @@ def _finished(setup: Setup, indices: Sequence[int], known: Mapping[int, Item], b
 @torch.inference_mode()
 def _decoded(setup: Setup, indices: Sequence[int], batch: int) -> Iterator[Item]:
     """The answers, with what they cost."""
-    if not indices:
-        return
-    model, counted = setup.model, Counted(inner=setup.model.denoiser)
-    denoiser = Guided(inner=counted, scale=setup.guidance) if setup.guidance else counted
-    rows = [setup.canvas(index) for index in indices]
-    sampler = model.sampler(setup.spec, rows[0])
+    model, rows = setup.model, [setup.canvas(index) for index in indices]
     columns = {setup.seed + index: 0 for index in indices}  # a row is known by its noise
+    branches = 2 if setup.guidance else 1
     last = time.perf_counter()
-    for step, finished in steps_queue(sampler, denoiser, rows, batch=batch):
+    for step, finished in model.stream(rows, setup.sampler, batch=batch, guidance=setup.guidance):
         seconds = (time.perf_counter() - last) / max(1, len(finished))
-        seeds = step.before.seed.tolist()
-        for seed, count in zip(seeds, counted.last[0].view(-1, len(seeds)).sum(0).tolist(), strict=True):
-            columns[seed] += count  # both rows of guidance
+        for seed, count in zip(step.before.seed.tolist(), step.fresh.sum(1).tolist(), strict=True):
+            columns[seed] += count * branches
         for number, row in finished:
             index, answer = indices[number], model.answer(row)
             yield {

@@ -6,7 +6,7 @@ often, and weigh the log-probabilities of those by L / l; their mean over l and 
 """
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import comb, inf, nan
 from typing import NamedTuple, Protocol, runtime_checkable
 
@@ -16,10 +16,9 @@ from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 
 from unveil import noise
-from unveil.canvas import Canvas
+from unveil.canvas import DECODED, Canvas
 from unveil.models.attention import Bidirectional, Causal, Rule
 from unveil.models.denoiser import Denoiser, Want
-from unveil.sampling.blocks import Blocks
 from unveil.sampling.picks import Threshold
 from unveil.sampling.sampler import Sampler, Select
 
@@ -61,9 +60,8 @@ class Views(NamedTuple):
 class Estimator(Protocol):
     """How log-likelihoods are computed."""
 
-    @property
-    def greedy(self) -> Sampler:
-        """Greedy decoding, one token a forward."""
+    def greedy(self, denoiser: Denoiser, canvas: Canvas, wanted: Int64[Tensor, "B L"]) -> Bool[Tensor, " B"]:
+        """Whether greedy decoding, one token a forward, writes what is wanted into a row's masks."""
         ...
 
     def views(self, length: int, seed: int) -> Views:
@@ -88,10 +86,18 @@ class Bound:
                 f"samples={self.samples} is neither 1 nor even: they come in pairs, give 1 or 2, 4, 6, ..."
             )
 
-    @property
-    def greedy(self) -> Sampler:
-        """The most confident token first, as LLaDA's harness checks it."""
-        return Sampler(unmask=Select(pick=Threshold(bar=inf)))
+    def greedy(self, denoiser: Denoiser, canvas: Canvas, wanted: Int64[Tensor, "B L"]) -> Bool[Tensor, " B"]:
+        """The most confident token first, as LLaDA's harness checks it. A row leaves with its first wrong token."""
+        sampler = Sampler(unmask=Select(pick=Threshold(bar=inf)))
+        right, rows = torch.zeros_like(canvas.done), torch.arange(len(canvas.done), device=canvas.done.device)
+        canvas = sampler.evolve.ready(canvas)
+        while len(rows):
+            canvas = sampler.step(denoiser, canvas, None).after
+            fine = ((canvas.tokens == wanted) | canvas.undecided | ~canvas.inside).all(1)
+            right[rows[fine & canvas.done]] = True
+            left = fine & ~canvas.done
+            canvas, wanted, rows = canvas.rows(left), wanted[left], rows[left]
+        return right
 
     def views(self, length: int, seed: int) -> Views:
         """Every non-empty set of hidden tokens, or a sample of them."""
@@ -118,10 +124,16 @@ class Bound:
 class Chain:
     """The exact sum of log p(token | all before it), in one forward of a causal model."""
 
-    @property
-    def greedy(self) -> Sampler:
-        """From left to right."""
-        return Sampler(blocks=Blocks(size=1))
+    def greedy(self, denoiser: Denoiser, canvas: Canvas, wanted: Int64[Tensor, "B L"]) -> Bool[Tensor, " B"]:
+        """From left to right: one forward says what follows all that is wanted before."""
+        masked = canvas.undecided
+        shown = replace(canvas, tokens=wanted, stage=canvas.stage.masked_fill(masked, DECODED))
+        best = denoiser(shown, shown.inside, masked, None, Want(forbid=(denoiser.mask_id,)))
+        assert best.tokens is not None
+        wrong = best.index[best.tokens != wanted.flatten()[best.index]]
+        right = torch.ones_like(canvas.done)
+        right[wrong // wanted.shape[1]] = False
+        return right
 
     def views(self, length: int, seed: int) -> Views:
         """One, with nothing hidden."""
@@ -142,7 +154,6 @@ def estimator(rule: Rule, *, shift: int, samples: int) -> Estimator:
     )
 
 
-@torch.inference_mode()
 def log_likelihoods(
     denoiser: Denoiser,
     estimate: Estimator,
@@ -158,15 +169,25 @@ def log_likelihoods(
     first. `on_text(number, likelihood)` hears of finished ones. ValueError for [MASK] in a text, or nothing to score.
     """
     check(texts, denoiser.mask_id)
-    sums, done = dict[int, list[Tensor]](), dict[int, Likelihood]()
+    done = dict[int, Likelihood]()
+    for number, likelihood in estimates(denoiser, estimate, texts, columns=columns, device=device):
+        done[number] = likelihood
+        on_text(number, likelihood)
+    return [done[number] for number in range(len(texts))]
+
+
+@torch.inference_mode()
+def estimates(
+    denoiser: Denoiser, estimate: Estimator, texts: Sequence[Text], *, columns: int, device: torch.device | str
+) -> Iterator[tuple[int, Likelihood]]:
+    """Number and likelihood of each text as they finish; `log_likelihoods` of texts that were checked."""
+    sums = dict[int, list[Tensor]]()
     for rows in _batches(estimate, texts, columns):
         counts = [len(row.hidden) for row in rows]
         for row, values in zip(rows, _sums(denoiser, texts, rows, counts, device).split(counts), strict=True):
             sums.setdefault(row.number, []).append(values)
             if row.last:
-                done[row.number] = _likelihood(torch.cat(sums.pop(row.number)), row.views)
-                on_text(row.number, done[row.number])
-    return [done[number] for number in range(len(texts))]
+                yield row.number, _likelihood(torch.cat(sums.pop(row.number)), row.views)
 
 
 class _Rows(NamedTuple):

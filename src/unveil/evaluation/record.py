@@ -11,9 +11,9 @@ from pathlib import Path
 
 import torch
 
-from unveil.decoding.spec import mark, parse_sampler
+from unveil.decoding.spec import mark
+from unveil.evaluation.planned import planned
 from unveil.evaluation.setup import Setup, digest
-from unveil.sampling.sampler import Sampler, Select
 
 LIBRARIES = ("unveil", "torch", "numpy", "safetensors", "tokenizers")
 OTHERS = ("accelerate", "datasets", "math_verify", "peft", "torchao", "transformers")  # where they were used
@@ -62,7 +62,7 @@ class Record:
 def record(setup: Setup, *, data: Path | None, processes: int, began: float) -> Record:
     """The record of a run that ends now; it began at `began` of time.perf_counter()."""
     assert setup.spec is not None
-    sampler = parse_sampler(setup.spec, setup.task.num_masks)
+    plan = planned(setup.sampler, setup.task.num_masks)
     used = [*LIBRARIES, *(name for name in OTHERS if name in sys.modules)]
     return Record(
         run=setup.run,
@@ -76,23 +76,17 @@ def record(setup: Setup, *, data: Path | None, processes: int, began: float) -> 
         data=None if data is None else data.name,
         data_sha256=None if data is None else _sha256(data),
         spec=mark(setup.spec),
-        sampler_settings=repr(sampler),
-        unmask=rule(sampler),
+        sampler_settings=plan.settings,
+        unmask=plan.unmask,
         chat=setup.chats,
         chat_hash=setup.model.chat_hash if setup.chats else None,
         processes=processes,
         threads=torch.get_num_threads(),
-        hardware=_hardware(setup.model.denoiser.embed.weight.device),
+        hardware=_hardware(setup.model.device),
         python=platform.python_version(),
         versions={name: found for name in used if (found := _version(name)) is not None},
         wall_seconds=time.perf_counter() - began,
     )
-
-
-def rule(sampler: Sampler) -> str:
-    """The rule that opens masks, such as "Threshold(bar=0.9) on Confidence"."""
-    unmask = sampler.unmask
-    return f"{unmask.pick} on {type(unmask.score).__name__}" if isinstance(unmask, Select) else type(unmask).__name__
 
 
 def _sha256(path: Path) -> str:

@@ -5,12 +5,11 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from unveil.decoding.spec import parse_sampler
 from unveil.evaluation.items import Item
+from unveil.evaluation.planned import planned
 from unveil.evaluation.record import Record
 from unveil.evaluation.setup import Setup
 from unveil.evaluation.statistics import ratio_interval, wilson
-from unveil.sampling.sampler import Sampler, Select
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -63,9 +62,7 @@ class Result:
 def summed(setup: Setup, items: Sequence[Item], *, batch: int, record: Record) -> Result:
     """The result of judged items, one for each problem."""
     assert setup.spec is not None
-    masks, weight = setup.task.num_masks, setup.model.denoiser.embed.weight
-    sampler = parse_sampler(setup.spec, masks)
-    block = min(sampler.blocks.size or masks, masks)
+    plan = planned(setup.sampler, setup.task.num_masks)
     nfe, tokens, columns, seconds = ([x[name] for x in items] for name in ("nfe", "tokens", "columns", "seconds"))
     return Result(
         task=setup.task.name,
@@ -84,13 +81,13 @@ def summed(setup: Setup, items: Sequence[Item], *, batch: int, record: Record) -
         tokens_per_second=sum(tokens) / max(sum(seconds), 1e-9),
         seconds=sum(seconds),
         incomplete=sum(not item["complete"] for item in items),
-        num_masks=masks,
-        steps=steps_of(sampler, -(-masks // block)),
-        block=block,
+        num_masks=setup.task.num_masks,
+        steps=plan.steps,
+        block=plan.block,
         seed=setup.seed,
         batch=batch,
-        dtype=str(weight.dtype).removeprefix("torch."),
-        device=str(weight.device),
+        dtype=str(setup.model.dtype).removeprefix("torch."),
+        device=str(setup.model.device),
         revision=setup.model.revision,
         record=record,
     )
@@ -108,10 +105,3 @@ def _ratio(tops: Sequence[int], bottoms: Sequence[int] | None, names: tuple[str,
     """A ratio of sums (without bottoms the mean), and its interval."""
     ratio = sum(tops) / (len(tops) if bottoms is None else sum(bottoms))
     return dict(zip(names, (ratio, *ratio_interval(tops, bottoms)), strict=True))
-
-
-def steps_of(sampler: Sampler, blocks: int) -> int | None:
-    """The forwards that a sampler plans for so many blocks, None where its rule decides."""
-    pick = sampler.unmask.pick if isinstance(sampler.unmask, Select) else None
-    steps: int | None = getattr(pick, "steps", None)
-    return None if steps is None else steps * blocks

@@ -2,14 +2,15 @@
 
 import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 
 from unveil.canvas import Canvas
 from unveil.decoding.model import Model
-from unveil.decoding.prompt import Prompt
-from unveil.decoding.spec import mark
+from unveil.decoding.spec import mark, parse_sampler
+from unveil.sampling.sampler import Sampler
 from unveil.tasks.task import Problem, Task
 
 
@@ -31,25 +32,43 @@ class Setup:
         return self.model.chats if self.chat is None else self.chat
 
     @cached_property
-    def prompts(self) -> list[Prompt]:
-        """What the model is given for each problem."""
-        return [self.model.asked(problem.prompt, problem.prefix, chat=self.chat) for problem in self.problems]
+    def ids(self) -> list[list[int]]:
+        """What the model is given for each problem. ValueError, naming it, for one that cannot be written."""
+        found = []
+        for problem in self.problems:
+            prompt = self.model.asked(problem.prompt, problem.prefix, chat=self.chat)
+            with _naming(problem):
+                found.append(self.model.ids(prompt))
+        return found
+
+    @cached_property
+    def sampler(self) -> Sampler:
+        """How the model decodes. ValueError as `parse_sampler`."""
+        assert self.spec is not None
+        return parse_sampler(self.spec, self.task.num_masks)
 
     @cached_property
     def run(self) -> str:
         """Twelve hexadecimal digits: the same for the same evaluation, another for any other."""
         model = self.model
-        weights = [model.revision, str(model.denoiser.embed.weight.dtype), repr(model.denoiser.architecture)]
-        asked = [self.chats and model.chat_hash, [model.ids(prompt) for prompt in self.prompts], model.end_ids]
+        weights = [model.revision, str(model.dtype), repr(model.denoiser.architecture)]
+        asked = [self.chats and model.chat_hash, self.ids, model.end_ids]
         sampler = None if self.spec is None else mark(self.spec)
         return digest([*weights, *asked, repr(self.task), sampler, self.seed, self.guidance])
 
     def canvas(self, index: int) -> Canvas:
         """A problem and the masks for its answer. ValueError, naming the problem, if it does not fit the model."""
-        try:
-            return self.model.canvas(self.prompts[index], new_tokens=self.task.num_masks, seed=self.seed + index)
-        except ValueError as error:
-            raise ValueError(f"problem {self.problems[index].id}: {error}") from None
+        ids = self.ids[index]
+        with _naming(self.problems[index]):
+            return self.model.blank(ids, new_tokens=self.task.num_masks, seed=self.seed + index)
+
+
+@contextmanager
+def _naming(problem: Problem) -> Iterator[None]:
+    try:
+        yield
+    except ValueError as error:
+        raise ValueError(f"problem {problem.id}: {error}") from None
 
 
 def digest(about: object) -> str:

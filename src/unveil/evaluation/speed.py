@@ -11,7 +11,6 @@ from torch import Tensor
 
 from unveil.canvas import Canvas
 from unveil.decoding.model import Model
-from unveil.decoding.spec import parse_sampler
 from unveil.models.denoiser import Cache, Denoiser, Prediction, Want
 from unveil.sampling.queue import steps_queue
 
@@ -84,16 +83,15 @@ def measure(
     room = model.denoiser.architecture.max_columns
     if prompt_tokens + new_tokens > room:
         raise ValueError(f"{prompt_tokens} + {new_tokens} tokens exceed the model's context of {room}: ask for fewer")
-    sampler = parse_sampler(spec, new_tokens)
-    weight = model.denoiser.embed.weight
-    rows = _random_rows(model, prompt_tokens, new_tokens, batch, seed, weight.device)
+    rows = _random_rows(model, prompt_tokens, new_tokens, batch, seed)
+    sampler = model.sampler(spec, rows[0])
     walls, shares, forwards = [], [], []
     for turn in range(repeat + 1):
-        timed = Timed(inner=model.denoiser, device=weight.device, seconds=[])
-        began = _clock(weight.device)
+        timed = Timed(inner=model.denoiser, device=model.device, seconds=[])
+        began = _clock(model.device)
         for _ in steps_queue(sampler, timed, rows, batch=batch):
             pass
-        wall = _clock(weight.device) - began
+        wall = _clock(model.device) - began
         if turn:
             walls.append(wall)
             shares.append(1 - sum(timed.seconds) / wall)
@@ -108,21 +106,19 @@ def measure(
         ms_per_forward=1000 * median(forwards),
         outside=median(shares),
         threads=torch.get_num_threads(),
-        dtype=str(weight.dtype).removeprefix("torch."),
-        device=str(weight.device),
+        dtype=str(model.dtype).removeprefix("torch."),
+        device=str(model.device),
         **numbers,
     )  # fmt: skip
 
 
-def _random_rows(
-    model: Model, prompt_tokens: int, new_tokens: int, batch: int, seed: int, device: torch.device
-) -> Sequence[Canvas]:
+def _random_rows(model: Model, prompt_tokens: int, new_tokens: int, batch: int, seed: int) -> Sequence[Canvas]:
     a = model.denoiser.architecture
     generator = torch.Generator().manual_seed(seed)
     legal = torch.tensor([token for token in range(a.vocabulary) if token not in (a.mask_id, *a.end_ids)])
     prompts = legal[torch.randint(len(legal), (batch, prompt_tokens), generator=generator)].tolist()
     return [
-        Canvas.blank([prompt], new_tokens, mask_id=a.mask_id, seed=seed + row, device=device)
+        Canvas.blank([prompt], new_tokens, mask_id=a.mask_id, seed=seed + row, device=model.device)
         for row, prompt in enumerate(prompts)
     ]
 

@@ -8,8 +8,7 @@ import unveil
 from unveil.canvas import Canvas
 from unveil.decoding.model import Answer, Model
 from unveil.evaluation.likelihood import Estimator, Likelihood
-from unveil.evaluation.record import rule
-from unveil.evaluation.result import steps_of
+from unveil.evaluation.planned import planned
 
 
 def model_record(model: Model, loading: Mapping[str, Any]) -> dict[str, Any]:
@@ -20,8 +19,8 @@ def model_record(model: Model, loading: Mapping[str, Any]) -> dict[str, Any]:
         "model_loading": dict(loading),
         "model_fingerprint": model.revision,
         "model_num_parameters": sum(weight.numel() for weight in weights),
-        "model_dtype": str(model.denoiser.embed.weight.dtype).removeprefix("torch."),
-        "model_device": str(model.denoiser.embed.weight.device),
+        "model_dtype": str(model.dtype).removeprefix("torch."),
+        "model_device": str(model.device),
         "model_chat_hash": model.chat_hash,
         "unveil_version": unveil.__version__,
     }
@@ -30,13 +29,9 @@ def model_record(model: Model, loading: Mapping[str, Any]) -> dict[str, Any]:
 def written_record(model: Model, spec: str | None, masks: int, answers: Sequence[Answer]) -> dict[str, Any]:
     """How answers of so many masks came about, and what they cost."""
     sampler = model.sampler(spec, Canvas.template([[model.denoiser.mask_id] * masks], mask_id=model.denoiser.mask_id))
-    block = min(sampler.blocks.size or masks, masks)
     return {
         "masks": masks,
-        "block": block,
-        "steps": steps_of(sampler, -(-masks // block)),
-        "unmask": rule(sampler),
-        "settings": repr(sampler),
+        **planned(sampler, masks)._asdict(),
         "answers": len(answers),
         "forwards_mean": sum(answer.nfe for answer in answers) / len(answers),
         "incomplete": sum(not answer.complete for answer in answers),

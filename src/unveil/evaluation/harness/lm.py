@@ -9,6 +9,7 @@ import json
 import os
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -22,9 +23,9 @@ from unveil.decoding.model import Answer, Model
 from unveil.decoding.prompt import rendered
 from unveil.decoding.spec import mark
 from unveil.evaluation.continuations import Score, scores
-from unveil.evaluation.harness_record import model_record, scored_record, written_record
-from unveil.evaluation.harness_settings import generation, sampler_spec
-from unveil.evaluation.harness_tokens import encode, encode_pair, prefix, stops, windows
+from unveil.evaluation.harness.record import model_record, scored_record, written_record
+from unveil.evaluation.harness.settings import generation, sampler_spec
+from unveil.evaluation.harness.tokens import encode, encode_pair, prefix, stops, windows
 from unveil.evaluation.likelihood import Likelihood, Text, estimator, log_likelihoods
 
 LOADING = tuple(inspect.signature(Model.load).parameters)[1:]  # but the name
@@ -76,7 +77,7 @@ class UnveilLM(LM):
         self.model, self.loading = pretrained, loading
         self.denoiser, architecture = pretrained.guided(guidance), pretrained.denoiser.architecture
         self.estimate = estimator(architecture.rule, shift=architecture.shift, samples=samples)
-        self._device = pretrained.denoiser.embed.weight.device
+        self._device = pretrained.device
         self._scored = list[Likelihood]()
         self._written = defaultdict[int, list[Answer]](list)  # by the number of masks
 
@@ -157,9 +158,8 @@ class UnveilLM(LM):
     def _canvas(self, request: Instance, new_tokens: int, end_ids: tuple[int, ...], seed: int) -> Canvas:
         ids = encode(self.model, request.args[0])
         self._check(request, len(ids), new_tokens)
-        mask_id = self.denoiser.mask_id
         try:
-            return Canvas.blank([ids], new_tokens, mask_id=mask_id, end_ids=end_ids, seed=seed, device=self._device)
+            return replace(self.model.blank(ids, new_tokens=new_tokens, seed=seed), end_ids=end_ids)
         except ValueError as error:
             raise ValueError(f"{_name(request)}: {error}") from None
 
@@ -194,7 +194,7 @@ class UnveilLM(LM):
         super().set_cache_hook(cache_hook)
         if (kept := cache_hook.dbdict) is None:
             return
-        dtype, spec = str(self.model.denoiser.embed.weight.dtype), None if self.spec is None else mark(self.spec)
+        dtype, spec = str(self.model.dtype), None if self.spec is None else mark(self.spec)
         model = [self.model.revision, repr(self.model.denoiser.architecture), list(self.model.end_ids)]
         about = [*model, dtype, spec, self.samples, self.guidance, self.seed]
         if len(kept) and kept.get(OWNER) != about:
