@@ -92,6 +92,8 @@ def main() -> None:
     parser.add_argument("--limit", type=int, default=300)
     parser.add_argument("--task", choices=(*TASKS,), action="append", help="default: all")
     parser.add_argument("--kind", choices=(*AS_TRAINED,), action="append", help="beside sft; default: all")
+    parser.add_argument("--trained", action="store_true", help="leave out the shipped model")
+    parser.add_argument("--share", action="append", help="choose among these shares of [MASK]; default: five")
     parser.add_argument("--adds", action="store_true", help="what adds up")
     parser.add_argument("--budget", choices=(*BUDGETS, *BARS), action="append", help="default: all")
     args = parser.parse_args()
@@ -104,7 +106,16 @@ def main() -> None:
         trained(args.model, data, arm, args.out / arm)
     if args.tables:
         kinds = (CONTROL, *(args.kind or AS_TRAINED))
-        tables(args.model, args.out, args.limit, args.task or TASKS, args.budget or (*BUDGETS, *BARS), kinds)
+        model = None if args.trained else args.model
+        tables(
+            model,
+            args.out,
+            args.limit,
+            args.task or TASKS,
+            args.budget or (*BUDGETS, *BARS),
+            kinds,
+            args.share or SHARES,
+        )
     if args.adds:
         adds(args.model, args.out, args.limit)
 
@@ -129,7 +140,13 @@ def trained(base: str, data: Path, arm: str, folder: Path) -> Path:
 
 
 def tables(
-    base: str, out: Path, limit: int, tasks: Iterable[str], budgets: Sequence[str], kinds: Sequence[str]
+    base: str | None,
+    out: Path,
+    limit: int,
+    tasks: Iterable[str],
+    budgets: Sequence[str],
+    kinds: Sequence[str],
+    shares: Sequence[str],
 ) -> None:
     """Each task and budget: accuracy and forwards of every way to decode, and what it gains over the ordinary loss."""
     found = [arm for arm in ARMS if arm.rsplit("-", 1)[0] in kinds and (out / arm / "model" / "card.json").exists()]
@@ -138,14 +155,15 @@ def tables(
         masks, block = TASKS[name]
         for budget in budgets:
             setting, hard = rules(budget, masks, block)
-            measured = {"frozen, hard": [(base, hard)]}
+            measured = {"frozen, hard": [(base, hard)]} if base else {}
             for kind in dict.fromkeys(arm.rsplit("-", 1)[0] for arm in found):
                 models = [str(out / arm / "model") for arm in found if arm.rsplit("-", 1)[0] == kind]
                 measured[f"{kind}, hard"] = [(model, hard) for model in models]
                 if kind != CONTROL:
                     asked = f"{setting},{AS_TRAINED[kind]}".strip(",")
-                    measured[f"{kind}, soft"] = [(model, chosen(model, name, asked, out)) for model in models]
-            measured["frozen, soft"] = [(base, chosen(base, name, setting, out, FROZEN))]
+                    measured[f"{kind}, soft"] = [(model, chosen(model, name, asked, out, shares)) for model in models]
+            if base:
+                measured["frozen, soft"] = [(base, chosen(base, name, setting, out, shares, FROZEN))]
             print(f"\n{name}: {masks} masks, {setting} ({budget}), n = {limit}\n")
             rows += [{"task": name, "budget": budget} | row for row in lines(name, measured, out, limit)]
     write_json(out / "evotoken.json", rows)
@@ -161,9 +179,13 @@ def rules(budget: str, masks: int, block: int) -> tuple[str, str]:
     return setting, f"llada:{setting}"
 
 
-def chosen(model: str, name: str, setting: str, out: Path, commits: Sequence[str] = ("",)) -> str:
+def chosen(
+    model: str, name: str, setting: str, out: Path, shares: Sequence[str], commits: Sequence[str] = ("",)
+) -> str:
     """The spec that does best on validation problems."""
-    specs = [f"evotoken:{setting},mask_share={share}{commit}" for share in SHARES for commit in commits]
+    specs = [f"evotoken:{setting},mask_share={share}{commit}" for share in shares for commit in commits]
+    if len(specs) == 1:
+        return specs[0]
     return max(
         specs, key=lambda spec: np.mean([right for right, _, _ in answers(model, spec, name, out, CHOOSING, False)])
     )
