@@ -1,19 +1,21 @@
 """Token evolution on lab-puzzles: trajectory supervision against the ordinary masked loss at the same compute.
 
-    python experiments/lab_evotoken.py --out runs/evotoken [--only cts-0] [--tables] [--limit 300]
+    python experiments/lab_evotoken.py --out runs/evotoken [--only cts-0] [--tables] [--limit 300] [--lab countdown]
 
 An arm is a loss and a seed. All learn from the same 48,000 pairs (sums and Sudoku of the training split) at the same
 rate; an update of trajectory supervision is `depth` passes, so the ordinary loss gets `depth` times as many updates. A
 folder holds what `unveil train` writes. Then each model decodes with its own sampler: hard tokens by LLaDA's rule, soft
 tokens by EvoToken's with what does best on 100 validation problems, chosen for each budget; fresh test problems are
 decoded once. Prints markdown and writes `evotoken.json`. What is done is not done again. `--adds`: what adds up, on
-other validation problems: mask-agnostic training, trajectory supervision, soft tokens, a learned policy.
+other validation problems: mask-agnostic training, trajectory supervision, soft tokens, a learned policy. `--lab
+countdown --model runs/countdown/tuned/model`: the same on the model that `lab_countdown.py` trains.
 """
 
 import argparse
 import json
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -63,8 +65,27 @@ ARMS: Mapping[str, str] = (
         "ma-cts-0": told(CTS, "seed=0"),
     }
 )
-DATA = (("sums:split=train", 36000, 77), ("sudoku:givens=4-10,split=train", 12000, 78))
-TASKS = {"sums": (64, 32), "sudoku:givens=4-6": (19, 19), "sums:canvas=128": (128, 32)}  # masks and block
+
+
+class Lab(NamedTuple):
+    """What the arms learn, what is asked, and what changes in their settings."""
+
+    data: Sequence[tuple[str, int, int]]  # task, pairs, seed
+    tasks: Mapping[str, tuple[int, int]]  # masks and block
+    changes: str
+
+
+COUNTDOWN = "countdown:largest=30,targets=10-60"
+LABS = {
+    "puzzles": Lab(
+        (("sums:split=train", 36000, 77), ("sudoku:givens=4-10,split=train", 12000, 78)),
+        {"sums": (64, 32), "sudoku:givens=4-6": (19, 19), "sums:canvas=128": (128, 32)},
+        "",
+    ),
+    "countdown": Lab(((f"{COUNTDOWN},split=train", 48000, 79),), {COUNTDOWN: (32, 32)}, "canvas=32 sizes=16,32"),
+    "long": Lab((("sums:canvas=128,split=train", 48000, 81),), {"sums:canvas=128": (128, 32)}, "canvas=128"),
+}
+TASKS = {name: masks for lab in LABS.values() for name, masks in lab.tasks.items()}
 BUDGETS = {"1/2": 2, "1/4": 4, "1/8": 8, "1": 1}  # forwards per token
 BARS = {f"above {bar}": bar for bar in (0.9, 0.7, 0.5)}
 TEST = {"sums": "sums:split=test", "sums:canvas=128": "sums:canvas=128,split=test"}
@@ -90,20 +111,22 @@ def main() -> None:
     parser.add_argument("--only", choices=(*ARMS,), action="append", help="train these alone")
     parser.add_argument("--tables", action="store_true", help="measure what is trained")
     parser.add_argument("--limit", type=int, default=300)
-    parser.add_argument("--task", choices=(*TASKS,), action="append", help="default: all")
+    parser.add_argument("--lab", choices=(*LABS,), default="puzzles")
+    parser.add_argument("--task", choices=(*TASKS,), action="append", help="default: all of the lab")
     parser.add_argument("--kind", choices=(*AS_TRAINED,), action="append", help="beside sft; default: all")
     parser.add_argument("--trained", action="store_true", help="leave out the shipped model")
     parser.add_argument("--share", action="append", help="choose among these shares of [MASK]; default: five")
     parser.add_argument("--adds", action="store_true", help="what adds up")
     parser.add_argument("--budget", choices=(*BUDGETS, *BARS), action="append", help="default: all")
     args = parser.parse_args()
+    lab = LABS[args.lab]
     torch.set_num_threads(1)
     args.out.mkdir(parents=True, exist_ok=True)
     data = args.out / "pairs.jsonl"
     if not data.exists():
-        write_text(data, "".join(f"{json.dumps(pair)}\n" for pair in pairs()))
+        write_text(data, "".join(f"{json.dumps(pair)}\n" for pair in pairs(lab)))
     for arm in args.only or (() if args.tables or args.adds else ARMS):
-        trained(args.model, data, arm, args.out / arm)
+        trained(args.model, data, arm, args.out / arm, lab.changes)
     if args.tables:
         kinds = (CONTROL, *(args.kind or AS_TRAINED))
         model = None if args.trained else args.model
@@ -111,7 +134,7 @@ def main() -> None:
             model,
             args.out,
             args.limit,
-            args.task or TASKS,
+            {name: TASKS[name] for name in args.task or lab.tasks},
             args.budget or (*BUDGETS, *BARS),
             kinds,
             args.share or SHARES,
@@ -120,13 +143,13 @@ def main() -> None:
         adds(args.model, args.out, args.limit)
 
 
-def pairs() -> list[dict[str, str]]:
+def pairs(lab: Lab) -> list[dict[str, str]]:
     """Prompts with a worked solution."""
-    found = [one for spec, count, seed in DATA for one in task(spec).generate(count, seed)]
+    found = [one for spec, count, seed in lab.data for one in task(spec).generate(count, seed)]
     return [{"prompt": one.prompt, "answer": str(one.answer)} for one in found]
 
 
-def trained(base: str, data: Path, arm: str, folder: Path) -> Path:
+def trained(base: str, data: Path, arm: str, folder: Path, changes: str) -> Path:
     """Fine-tune an arm, or go on; the folder of its best weights."""
     kind: SFT | MaskAgnosticTuning = SFT(base=base, data=str(data), training=Falling(steps=1))
     if arm.startswith("ma-cts"):
@@ -135,7 +158,8 @@ def trained(base: str, data: Path, arm: str, folder: Path) -> Path:
         kind = MaskAgnosticTuning(base=base, data=str(data), training=Constant(steps=1, warmup=0, weight_decay=0.0))
     elif arm.startswith("cts"):
         kind = TrajectoryTuning(base=base, data=str(data), depth=DEPTH)
-    recipe = with_settings(kind, ARMS[arm].split())
+    known = [item for item in changes.split() if f" {item.split('=')[0]}=" in f" {ARMS[arm]}"]
+    recipe = with_settings(kind, told(ARMS[arm], " ".join(known)).split())
     return run(recipe, out=folder, resume=(folder / "metrics.jsonl").exists())
 
 
@@ -143,7 +167,7 @@ def tables(
     base: str | None,
     out: Path,
     limit: int,
-    tasks: Iterable[str],
+    tasks: Mapping[str, tuple[int, int]],
     budgets: Sequence[str],
     kinds: Sequence[str],
     shares: Sequence[str],
@@ -151,8 +175,7 @@ def tables(
     """Each task and budget: accuracy and forwards of every way to decode, and what it gains over the ordinary loss."""
     found = [arm for arm in ARMS if arm.rsplit("-", 1)[0] in kinds and (out / arm / "model" / "card.json").exists()]
     rows = list[dict[str, object]]()
-    for name in tasks:
-        masks, block = TASKS[name]
+    for name, (masks, block) in tasks.items():
         for budget in budgets:
             setting, hard = rules(budget, masks, block)
             measured = {"frozen, hard": [(base, hard)]} if base else {}
