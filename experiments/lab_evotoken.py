@@ -8,7 +8,8 @@ folder holds what `unveil train` writes. Then each model decodes with its own sa
 tokens by EvoToken's with what does best on 100 validation problems, chosen for each budget; fresh test problems are
 decoded once. Prints markdown and writes `evotoken.json`. What is done is not done again. `--adds`: what adds up, on
 other validation problems: mask-agnostic training, trajectory supervision, soft tokens, a learned policy. `--lab
-countdown --model runs/countdown/tuned/model`: the same on the model that `lab_countdown.py` trains.
+countdown --model runs/countdown/tuned/model`: the same on the model that `lab_countdown.py` trains. `--lab long`: sums
+of four to ten steps, learned on canvas 128.
 """
 
 import argparse
