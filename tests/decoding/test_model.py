@@ -36,7 +36,9 @@ def model(folder: Path) -> Model:
 
 def test_a_folder_is_a_model(model: Model, folder: Path) -> None:
     assert model.new_tokens == 6 and model.name == str(folder) and len(model.revision) == 12
-    assert Model.load(str(folder), device="cpu").denoiser.embed.weight.dtype == torch.float32
+    for asked, dtype in ((None, torch.float32), ("bfloat16", torch.bfloat16)):
+        model = Model.load(str(folder), device="cpu", dtype=asked)
+        assert model.dtype == model.denoiser.embed.weight.dtype == dtype
 
 
 @pytest.mark.parametrize("spec", [None, "fast_dllm:threshold=0.3,block=4,cache=dual", "llada:temperature=1.0"])

@@ -25,7 +25,7 @@ def test_what_is_exact(x: int, y: int, name: str, other: int) -> None:
 
 
 @pytest.mark.parametrize(
-    "text", ["", "1+1", "1+1=", "01+1=2", "1 + 1=2", "+1+1=2", "1+-1=0", "1+1=2 ", "1**1=1", "1+1=٢"]
+    "text", ["", "1+1", "1+1=", "01+1=2", "1 + 1=2", "+1+1=2", "1+-1=0", "1+1=2 ", "1**1=1", "1+1=٢", "1*1=1000000000"]
 )
 def test_what_is_no_equation(text: str) -> None:
     assert EQUATION.fullmatch(text) is None
