@@ -62,7 +62,7 @@ def test_the_spherical_mix_of_fewer_candidates_than_were_asked_for_is_of_the_bes
     table, ids, probs = toy(1).embed.weight, [3, 8, 11, 20], [0.4, 0.3, 0.2, 0.1]
     share, weights = torch.tensor([[0.4]]).double(), torch.tensor([[[0.6, 0.4]]]).double()
     fewer, all_four = (Spherical()(share, weights, said(ids[:n], probs[:n], table)) for n in (2, 4))
-    assert torch.equal(fewer, all_four)
+    assert torch.allclose(fewer, all_four)  # equal up to rounding: sums may be taken in another order
 
 
 def test_the_model_gives_the_dot_products_of_what_may_be_shown() -> None:
