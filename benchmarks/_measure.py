@@ -33,7 +33,7 @@ def random_model(
 def prompts(model: Transformer, rows: int, columns: int) -> list[list[int]]:
     """Random prompts without the mask id."""
     generator = torch.Generator().manual_seed(SEED)
-    return torch.randint(model.mask_id, (rows, columns), generator=generator).tolist()
+    return torch.randint(model.outline.blank_id, (rows, columns), generator=generator).tolist()
 
 
 def interleaved(parts: dict[str, Callable[[], object]], repeat: int) -> dict[str, list[float]]:

@@ -19,7 +19,7 @@ def main() -> None:
     """Print the table."""
     given = arguments(__doc__, repeat=3)
     model = random_model(**MODEL)
-    canvas = Canvas.blank(prompts(model, ROWS, PROMPT), NEW, mask_id=model.mask_id)
+    canvas = Canvas.blank(prompts(model, ROWS, PROMPT), NEW, mask_id=model.outline.blank_id)
     samplers = {plan: fast_dllm(NEW, block=BLOCK, steps=STEPS * NEW // BLOCK, cache=plan) for plan in TARGETS}
     decodes = {plan: (lambda sampler=sampler: sampler.decode(model, canvas)) for plan, sampler in samplers.items()}
     seconds = interleaved(decodes, given.repeat)

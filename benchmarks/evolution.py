@@ -24,7 +24,7 @@ from unveil.sampling import recipes
 from unveil.sampling.evolve import HardTokens, SoftTokens
 from unveil.sampling.sampler import Sampler, Select
 from unveil.sampling.scores import Confidence
-from unveil.tasks.sums import Sums
+from unveil.tasks.puzzles.sums import Sums
 
 NEW, PROMPT, BLOCK, STEPS, SHIPPED, DEPTH = 64, 64, 32, 32, "lab-puzzles", 4
 WIDE = {"vocabulary": 126464, "width": 512, "layers": 6, "heads": 8, "head_width": 64, "feed": 1408}
@@ -55,7 +55,7 @@ def blank(name: str, rows: int) -> tuple[Transformer, Canvas]:
         return wide, Canvas.blank(prompts(wide, rows, PROMPT), NEW, mask_id=wide.mask_id)
     model = Model.load(name, device="cpu")
     texts = [model.tokenizer.encode(problem.prompt) for problem in Sums().generate(rows, seed=SEED)]
-    return model.denoiser, Canvas.blank(texts, NEW, mask_id=model.denoiser.mask_id)
+    return model.denoiser, Canvas.blank(texts, NEW, mask_id=model.denoiser.outline.blank_id)
 
 
 @torch.no_grad()
@@ -91,13 +91,13 @@ def update(case: dict[str, Any], repeat: int) -> dict[str, Any]:
     model, canvas = blank(case["model"], case["rows"])
     model.requires_grad_(True).train()
     generator = torch.Generator().manual_seed(SEED)
-    tokens = torch.randint(model.mask_id, canvas.tokens.shape, generator=generator)
+    tokens = torch.randint(model.outline.blank_id, canvas.tokens.shape, generator=generator)
     batch = Batch(torch.where(canvas.undecided, tokens, canvas.tokens), canvas.start, canvas.end)
     trajectory = TrajectorySupervision(sizes=(BLOCK,), opens=(2,), depth=DEPTH)
 
     def learn(objective: Objective[Any]) -> None:
         model.zero_grad()
-        for loss in objective.losses(model, objective.corrupt(batch, model.mask_id, SEED)):
+        for loss in objective.losses(model, objective.corrupt(batch, model.outline.blank_id, SEED)):
             loss.backward()
 
     parts = {"trajectory": lambda: learn(trajectory), "plain": lambda: learn(MaskedDiffusion())}

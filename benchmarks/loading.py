@@ -19,7 +19,7 @@ from typing import Any
 import torch
 from _measure import arguments, random_model, report
 
-from unveil.checkpoints.llada import LLADA
+from unveil.checkpoints.families.llada import LLADA
 from unveil.checkpoints.quantise import packing
 from unveil.checkpoints.weights import load_checkpoint, save_checkpoint
 

@@ -34,7 +34,7 @@ def measure(case: dict[str, Any], repeat: int) -> dict[str, Any]:
     model = random_model(
         case["vocabulary"], case["width"], LAYERS, case["heads"], HEAD_WIDTH, case["feed"], PROMPT + NEW
     )
-    canvas = Canvas.blank(prompts(model, case["rows"], PROMPT), NEW, mask_id=model.mask_id)
+    canvas = Canvas.blank(prompts(model, case["rows"], PROMPT), NEW, mask_id=model.outline.blank_id)
     sampler = llada(NEW, block=case["block"])
     read = sampler.blocks.here(canvas)
     layout = Layout.of(canvas, canvas.inside, read, shift=0, rule=Bidirectional())

@@ -68,7 +68,7 @@ def copies(prompt: int) -> float:
         model = random_model(**SMALL, vocabulary=vocabulary, columns=prompt + ANSWER + ROOM)
         for part in (model.embed, model.head):
             part.requires_grad_(False)
-        both = twins(model.mask_id, prompt)
+        both = twins(model.outline.blank_id, prompt)
         step = stepping(model, lambda model=model, both=both: next(MaskAgnostic(eos=0).losses(model, both)))
         step()
         found.append(peak(step))
@@ -79,7 +79,7 @@ def copies(prompt: int) -> float:
 def measure(vocabulary: int, repeat: int, memory: tuple[float, float]) -> dict[str, Any]:
     """One line of the table."""
     model = random_model(**MODEL, vocabulary=vocabulary, columns=PROMPT + ANSWER + ROOM)
-    both, objective = twins(model.mask_id, PROMPT), MaskAgnostic(eos=0)
+    both, objective = twins(model.outline.blank_id, PROMPT), MaskAgnostic(eos=0)
     one = Example(both.other, both.targets, both.weight)
     steps = {
         "ours": stepping(model, lambda: next(objective.losses(model, both))),

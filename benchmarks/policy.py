@@ -22,7 +22,7 @@ from unveil.policies.learned import Learned
 from unveil.sampling.random_picks import CoinsOrBest
 from unveil.sampling.sampler import Sampler, Select
 from unveil.sampling.scores import Confidence, Score
-from unveil.tasks.sums import Sums
+from unveil.tasks.puzzles.sums import Sums
 
 NEW, PROMPT, NOISE, SHIPPED = 64, 64, 9, "lab-puzzles"
 WIDE = {"vocabulary": 126464, "width": 512, "layers": 6, "heads": 8, "head_width": 64, "feed": 1408}
@@ -51,7 +51,7 @@ def blank(name: str, rows: int) -> tuple[Transformer, Canvas]:
         return wide, Canvas.blank(prompts(wide, rows, PROMPT), NEW, mask_id=wide.mask_id, seed=seeds)
     model = Model.load(name, device="cpu")
     texts = [model.tokenizer.encode(problem.prompt) for problem in Sums().generate(rows, seed=0)]
-    return model.denoiser, Canvas.blank(texts, NEW, mask_id=model.denoiser.mask_id, seed=seeds)
+    return model.denoiser, Canvas.blank(texts, NEW, mask_id=model.denoiser.outline.blank_id, seed=seeds)
 
 
 def measure(case: dict[str, Any], repeat: int) -> dict[str, Any]:

@@ -15,7 +15,7 @@ from transformers import LlamaConfig, LlamaForCausalLM
 from transformers.models.llama.modeling_llama import LlamaRotaryEmbedding
 
 from unveil.canvas import Canvas
-from unveil.checkpoints.llama import LLAMA
+from unveil.checkpoints.families.llama import LLAMA
 from unveil.models.denoiser import Want
 from unveil.models.transformer import Transformer
 
@@ -29,7 +29,7 @@ WANT = Want()
 
 def blank(model: Transformer, rows: int, columns: int, masks: int) -> Canvas:
     """Rows of so many columns, the last of them masks."""
-    return Canvas.blank(prompts(model, rows, columns - masks), masks, mask_id=model.mask_id)
+    return Canvas.blank(prompts(model, rows, columns - masks), masks, mask_id=model.outline.blank_id)
 
 
 def whole(model: Transformer, canvas: Canvas) -> Callable[[], object]:
@@ -69,7 +69,7 @@ def reference(model: Transformer, canvas: Canvas) -> Callable[[], Tensor]:
 
     def forward() -> Tensor:
         logits = theirs(input_ids=canvas.tokens, logits_to_keep=masks, use_cache=False).logits[0]
-        logits[:, model.mask_id] = float("-inf")
+        logits[:, model.outline.blank_id] = float("-inf")
         return torch.stack([*logits.softmax(-1).max(-1)])
 
     said = model(canvas, canvas.inside, canvas.undecided, None, WANT)
@@ -97,7 +97,7 @@ def main() -> None:
     given = arguments(__doc__, repeat=5)
     model = random_model(**MODEL)
     long, one = blank(model, 1, 1024, MASKS), blank(model, 1, 512, MASKS)
-    ragged = Canvas.blank([prompts(model, 1, length)[0] for length in RAGGED], BLOCK, mask_id=model.mask_id)
+    ragged = Canvas.blank([prompts(model, 1, length)[0] for length in RAGGED], BLOCK, mask_id=model.outline.blank_id)
     mean = sum(RAGGED) // len(RAGGED)
     seconds = interleaved(
         {

@@ -55,8 +55,8 @@ def measure(num_prompts: int) -> dict[str, Any]:
     model = Counting(inner=random_model(**MODEL))
     generator = torch.Generator().manual_seed(SEED)
     lengths, news = torch.randint(16, 97, (2, num_prompts), generator=generator).tolist()
-    prompts = [torch.randint(model.mask_id, (length,), generator=generator).tolist() for length in lengths]
-    waiting = [Canvas.blank([prompt], new, mask_id=model.mask_id) for prompt, new in zip(prompts, news, strict=True)]
+    prompts = [torch.randint(model.outline.blank_id, (length,), generator=generator).tolist() for length in lengths]
+    waiting = [Canvas.blank([prompt], new, mask_id=model.outline.blank_id) for prompt, new in zip(prompts, news, strict=True)]
     finished = list(decode_queue(fast_dllm(96, threshold=0.9), model, waiting, batch=BATCH))
     assert sorted(number for number, _ in finished) == list(range(num_prompts))
     times = sum(model.linear) / sum(model.live)

@@ -28,11 +28,11 @@ def measure(name: str, repeat: int) -> list[dict[str, Any]]:
     prompt, new = LENGTHS[name]
     model = random_model(**MODELS[name], columns=prompt + new)
     dense, ids = Dense(model), prompts(model, 1, prompt)[0]
-    canvas, row = Canvas.blank([ids], new, mask_id=model.mask_id), torch.tensor(ids)
+    canvas, row = Canvas.blank([ids], new, mask_id=model.outline.blank_id), torch.tensor(ids)
     samplers = {"llada": llada(new), "threshold": fast_dllm(new, threshold=BAR)}
     loops = {
-        "llada": lambda: plain_llada(dense, row, new, new, new, model.mask_id),
-        "threshold": lambda: plain_threshold(dense, row, new, new, BAR, model.mask_id),
+        "llada": lambda: plain_llada(dense, row, new, new, new, model.outline.blank_id),
+        "threshold": lambda: plain_threshold(dense, row, new, new, BAR, model.outline.blank_id),
     }
     lines = []
     for rule, sampler in samplers.items():

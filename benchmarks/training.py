@@ -132,7 +132,7 @@ def training(
 def measure(name: str, dtype: torch.dtype, repeat: int) -> dict[str, Any]:
     """One line of the table."""
     model = random_model(**MODEL)
-    plain, parts = Plain(model), micro_batches(name, model.mask_id)
+    plain, parts = Plain(model), micro_batches(name, model.outline.blank_id)
     half = dtype == torch.bfloat16
     ours = training(model, lambda part: loss(model, part), parts, half)
     theirs = training(plain, plain.loss, parts, half)

@@ -16,12 +16,12 @@ from typing import ClassVar
 
 import torch
 from torch import nn
-
 from unveil.cli.settings import with_settings
+
+from recipes import lab
+from recipes.lab_puzzles import TOKENIZER, TRAINING, LabPuzzles, Part, drills
 from unveil.files import write_text
-from unveil.tasks.countdown import Countdown
-from unveil.training.recipes import lab
-from unveil.training.recipes.lab_puzzles import TOKENIZER, TRAINING, LabPuzzles, Part, drills
+from unveil.tasks.puzzles.countdown import Countdown
 from unveil.training.settings import Falling
 from unveil.training.sft import SFT
 from unveil.training.trainer import run

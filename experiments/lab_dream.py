@@ -14,11 +14,11 @@ from dataclasses import replace
 from pathlib import Path
 
 import torch
-
-from unveil.checkpoints.dream import DREAM
-from unveil.checkpoints.locate import locate
-from unveil.checkpoints.weights import load_checkpoint, save_checkpoint
 from unveil.cli.settings import with_settings
+
+from unveil.checkpoints.families.dream import DREAM
+from unveil.checkpoints.folder import locate
+from unveil.checkpoints.weights import load_checkpoint, save_checkpoint
 from unveil.files import write_text
 from unveil.models.transformer import Transformer
 from unveil.tasks import generated, task

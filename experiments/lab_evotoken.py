@@ -20,11 +20,11 @@ from typing import NamedTuple
 
 import numpy as np
 import torch
+from unveil.cli.settings import with_settings
 
 import unveil
-from unveil.cli.settings import with_settings
 from unveil.decoding.model import Model
-from unveil.evaluation.evaluate import evaluate
+from unveil.evaluation.run import evaluate
 from unveil.evaluation.statistics import paired_difference
 from unveil.files import read_jsonl, write_json, write_text
 from unveil.tasks import task

@@ -16,8 +16,8 @@ from typing import Any, NamedTuple
 import torch
 
 import unveil
-from unveil.evaluation.evaluate import evaluate
 from unveil.evaluation.result import Result
+from unveil.evaluation.run import evaluate
 from unveil.files import write_json
 from unveil.tasks import Problem, task
 

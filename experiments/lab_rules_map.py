@@ -14,14 +14,14 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import torch
+from unveil.cli.settings import with_settings
 
 import unveil
-from unveil.cli.settings import with_settings
-from unveil.diagnostics.probes import probe
-from unveil.diagnostics.run import measure
+from recipes import LabRules
+from unveil.diagnostics.context.few_shot.suite import suite
+from unveil.diagnostics.context.probes import probe
+from unveil.diagnostics.context.run import measure
 from unveil.files import read_jsonl
-from unveil.tasks.few_shot.suite import suite
-from unveil.training.recipes import LabRules
 from unveil.training.trainer import run
 
 PRIMER = "short=1 growing=1 steps=700 validate_every=700"

@@ -18,23 +18,23 @@ from random import Random
 import matplotlib
 import numpy as np
 import torch
+from unveil.cli.settings import with_settings
 
 import unveil
-from unveil.cli.settings import with_settings
-from unveil.diagnostics.card import Finding, first_minus_last, level, of_values
-from unveil.diagnostics.cells import Record
-from unveil.diagnostics.probe import Probe
-from unveil.diagnostics.probes import probe
-from unveil.diagnostics.run import measure
-from unveil.diagnostics.tables import Point, by_series, correct, paired
-from unveil.evaluation.frontier_plot import COLOURS, MARKERS
+from recipes import LabRules
+from recipes.lab_rules import FIRST_DRAW, drawn
+from unveil.diagnostics.context.card import Finding, first_minus_last, level, of_values
+from unveil.diagnostics.context.cells import Record
+from unveil.diagnostics.context.few_shot.shots import Arrangement, Shots, arrange
+from unveil.diagnostics.context.few_shot.suite import suite
+from unveil.diagnostics.context.probe import Probe
+from unveil.diagnostics.context.probes import probe
+from unveil.diagnostics.context.run import measure
+from unveil.diagnostics.context.tables import Point, by_series, correct, paired
+from unveil.evaluation.plots import COLOURS, MARKERS
 from unveil.files import replacing, write_json, write_text
 from unveil.objectives.loss import loss
-from unveil.tasks.few_shot.shots import Arrangement, Shots, arrange
-from unveil.tasks.few_shot.suite import suite
 from unveil.training.mask_agnostic import MaskAgnosticTuning
-from unveil.training.recipes import LabRules
-from unveil.training.recipes.lab_rules import FIRST_DRAW, drawn
 from unveil.training.trainer import run
 
 PAIRS = 4000
@@ -112,7 +112,7 @@ def nats(model: str) -> float:
     """The ordinary masked diffusion loss of rows of the suite's rules, each answer on words learned."""
     recipe, denoiser = LabRules(drawn=0.0, dense=1.0), unveil.load(model).denoiser
     batches = [recipe.batch(recipe.training.steps + number) for number in range(20)]
-    examples = [recipe.objective.corrupt(batch, denoiser.mask_id, seed) for seed, batch in enumerate(batches)]
+    examples = [recipe.objective.corrupt(batch, denoiser.outline.blank_id, seed) for seed, batch in enumerate(batches)]
     return float(np.mean([float(loss(denoiser, example)) for example in examples]))
 
 

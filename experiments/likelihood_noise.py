@@ -14,7 +14,7 @@ from random import Random
 import torch
 
 import unveil
-from unveil.evaluation.likelihood import Bound, Estimator, Text, Views, log_likelihoods
+from unveil.evaluation.likelihood.bound import Bound, Estimator, Text, Views, log_likelihoods
 from unveil.sampling.sampler import Sampler
 from unveil.tasks import Problem, Sums
 

@@ -15,7 +15,7 @@ from pathlib import Path
 
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers
 
-from unveil.checkpoints.llada import LLADA
+from unveil.checkpoints.families.llada import LLADA
 from unveil.checkpoints.weights import save_checkpoint
 from unveil.files import read_json, write_json
 from unveil.models.transformer import Architecture, Transformer, initialise

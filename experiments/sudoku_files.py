@@ -12,8 +12,8 @@ from pathlib import Path
 import torch
 
 import unveil
-from unveil.evaluation.evaluate import evaluate
 from unveil.evaluation.result import Result
+from unveil.evaluation.run import evaluate
 from unveil.evaluation.statistics import wilson
 from unveil.files import write_json
 from unveil.tasks import task

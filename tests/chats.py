@@ -6,7 +6,7 @@ from typing import Any
 from tokenizers import Tokenizer, processors
 
 from tests.toy import toy
-from unveil.checkpoints.llada import LLADA
+from unveil.checkpoints.families.llada import LLADA
 from unveil.checkpoints.tokenizer import FileTokenizer
 from unveil.checkpoints.weights import save_checkpoint
 from unveil.files import write_json
@@ -35,7 +35,7 @@ def chat_folder(folder: Path, template: str | None = None, *, front: bool = Fals
     tokenizer = FileTokenizer.characters(ALPHABET, [*SPECIAL, "[MASK]"])
     eos, mask = tokenizer.encode("<eos>[MASK]")
     model = toy(gain=0.5, end_ids=(eos,))
-    assert mask == model.mask_id
+    assert mask == model.outline.blank_id
     save_checkpoint(model, folder, LLADA)
     if front:
         put_in_front(tokenizer.tokenizer)

@@ -76,7 +76,7 @@ def columns_computed(model: Transformer) -> list[int]:
 def logits(model: Transformer, ids: Tensor, start: int = 0) -> Tensor:
     """(L,) -> (L, V): a full forward of one row of hard tokens."""
     nothing, length = torch.zeros(1, len(ids), dtype=torch.bool), torch.tensor([len(ids)])
-    canvas = Canvas.corrupt(ids[None], nothing, start=torch.tensor([start]), end=length, mask_id=model.mask_id)
+    canvas = Canvas.corrupt(ids[None], nothing, start=torch.tensor([start]), end=length, mask_id=model.outline.blank_id)
     out = model(canvas, canvas.inside, canvas.inside, None, Want(proposals=False, logits=True)).logits
     assert out is not None
     return out

@@ -65,16 +65,18 @@ class Canvas:
         num_soft: int = 0,
         seed: int | Sequence[int] = 0,
         device: torch.device | str = "cpu",
+        first: int = 0,
     ) -> "Canvas":
         """Prompts, each followed by `new_tokens` masks (one number, or one per row).
 
-        Raises ValueError for no prompts, an empty prompt, a prompt that contains the mask id, or no new tokens.
+        `first` is the number that messages give to the first prompt. Raises ValueError for no prompts, an empty prompt,
+        a prompt that contains the mask id, or no new tokens.
         """
         counts = [new_tokens] * len(prompts) if isinstance(new_tokens, int) else list(new_tokens)
         if len(counts) != len(prompts):
             raise ValueError(f"{len(counts)} new_tokens for {len(prompts)} prompts: give one number, or one per prompt")
-        for row, (prompt, count) in enumerate(zip(prompts, counts, strict=True)):
-            _check_prompt(row, prompt, count, mask_id)
+        for number, (prompt, count) in enumerate(zip(prompts, counts, strict=True), first):
+            _check_prompt(number, prompt, count, mask_id)
         rows = [list(prompt) + [mask_id] * count for prompt, count in zip(prompts, counts, strict=True)]
         return cls.template(rows, mask_id=mask_id, end_ids=end_ids, num_soft=num_soft, seed=seed, device=device)
 
@@ -261,14 +263,14 @@ class Canvas:
         return ids
 
 
-def _check_prompt(row: int, prompt: Sequence[int], new_tokens: int, mask_id: int) -> None:
+def _check_prompt(number: int, prompt: Sequence[int], new_tokens: int, mask_id: int) -> None:
     if len(prompt) == 0:
-        raise ValueError(f"prompt {row} is empty: give at least one token, for example the model's BOS")
+        raise ValueError(f"prompt {number} is empty: give at least one token, for example the model's BOS")
     if mask_id in prompt:
         place = list(prompt).index(mask_id)
         raise ValueError(
-            f"prompt {row} contains the mask id {mask_id} at position {place}: "
+            f"prompt {number} contains the mask id {mask_id} at position {place}: "
             "remove it, or use a template for infilling"
         )
     if new_tokens < 1:
-        raise ValueError(f"new_tokens of prompt {row} is {new_tokens}: it must be at least 1")
+        raise ValueError(f"new_tokens of prompt {number} is {new_tokens}: it must be at least 1")

@@ -168,3 +168,13 @@ def read_line(path: StrPath, number: int, line: bytes) -> dict[str, Any]:
             f"{os.fspath(path)}, line {number}: a {type(item).__name__}, but every line must be an object {{...}}"
         )
     return item
+
+
+def check_output(path: Path | None) -> None:
+    """ValueError if a result could not be written to `path` in the end: known before the work, not after it."""
+    if path is None:
+        return
+    if path.exists() and not path.is_file():
+        raise ValueError(f"{path} is not an ordinary file; name a new file or one that may be replaced")
+    if not path.parent.is_dir():
+        raise ValueError(f"there is no folder {path.parent}; make it first, or name another file")

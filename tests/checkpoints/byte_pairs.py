@@ -5,7 +5,7 @@ from typing import Any
 
 from tokenizers import pre_tokenizers
 
-from unveil.checkpoints.dream import DREAM
+from unveil.checkpoints.families.dream import DREAM
 from unveil.checkpoints.weights import save_checkpoint
 from unveil.files import write_json
 from unveil.models.transformer import Architecture, Transformer, initialise

@@ -20,9 +20,9 @@ from tests.toy import all_logits, toy
 from tests.training.folder import model_folder
 from unveil import adapters
 from unveil.checkpoints.adapters import Adapter, load_adapter, merged, read_adapter, save_adapter, unloaded
-from unveil.checkpoints.dream import DREAM
+from unveil.checkpoints.families.dream import DREAM
+from unveil.checkpoints.families.llada import LLADA
 from unveil.checkpoints.family import Family
-from unveil.checkpoints.llada import LLADA
 from unveil.checkpoints.weights import load_checkpoint, read_architecture, save_checkpoint
 from unveil.decoding.model import Model
 from unveil.models.transformer import Transformer

@@ -14,10 +14,10 @@ from tests.checkpoints.published import Tree
 from tests.checkpoints.test_adapters import made_by_peft
 from tests.checkpoints.test_llama import ours
 from tests.training.folder import CODEC, EOS, MASK, TEMPLATE, model_folder
-from unveil.checkpoints.dream import DREAM
 from unveil.checkpoints.export import LAYOUTS, export
-from unveil.checkpoints.llada import LLADA
-from unveil.checkpoints.locate import locate
+from unveil.checkpoints.families.dream import DREAM
+from unveil.checkpoints.families.llada import LLADA
+from unveil.checkpoints.folder import locate
 from unveil.checkpoints.weights import FAMILIES, load_checkpoint, read_config, save_checkpoint
 from unveil.models.attention import Bidirectional, Causal
 from unveil.models.transformer import Architecture, Transformer, initialise
@@ -94,7 +94,7 @@ def own_logits(model: unveil.Model, ids: list[int]) -> Tensor:
     from unveil.models.denoiser import Want
 
     row, end = torch.tensor([ids]), torch.tensor([len(ids)])
-    canvas = Canvas.corrupt(row, row < 0, start=end * 0, end=end, mask_id=model.denoiser.mask_id)
+    canvas = Canvas.corrupt(row, row < 0, start=end * 0, end=end, mask_id=model.denoiser.outline.blank_id)
     out = model.denoiser(canvas, canvas.inside, canvas.inside, None, Want(proposals=False, logits=True)).logits
     assert out is not None
     return out

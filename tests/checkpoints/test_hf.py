@@ -21,9 +21,9 @@ from tests.training.folder import CODEC, EOS, MASK
 from unveil.canvas import SOFT_MASK, Canvas
 from unveil.checkpoints.hf import Borrowed, load_denoiser, load_transformers
 from unveil.checkpoints.weights import load_checkpoint
-from unveil.diagnostics.attribution import gradient
-from unveil.diagnostics.readings import FirstMask
-from unveil.diagnostics.rows import Row
+from unveil.diagnostics.context.attribution import gradient
+from unveil.diagnostics.context.readings import FirstMask
+from unveil.diagnostics.context.rows import Row
 from unveil.models.attention import Bidirectional, Causal
 from unveil.models.denoiser import Denoiser, Want
 from unveil.models.guidance import Guided
@@ -92,10 +92,10 @@ def test_logits_are_those_of_transformers(name: str, tmp_path: Path) -> None:
     a = model.architecture
     assert (a.vocabulary, a.end_ids, a.max_columns) == (64, (EOS,), 62 if name.startswith("Roberta") else 64)
     assert a.rule == (Causal() if name in CAUSAL else Bidirectional()) and a.shift == (name in CAUSAL)
-    assert model.mask_id == (64 if name in CAUSAL else MASK) and model.affine == (name != "Gemma2ForCausalLM")
+    assert model.outline.blank_id == (64 if name in CAUSAL else MASK) and model.affine == (name != "Gemma2ForCausalLM")
     with torch.no_grad():
         rows = [truth(torch.tensor([row])).logits[0] for row in ROWS]
-    assert close(ours(model, hard(model.mask_id)), shifted(rows) if a.shift else rows)
+    assert close(ours(model, hard(model.outline.blank_id)), shifted(rows) if a.shift else rows)
 
 
 @pytest.mark.parametrize("name", MODELS)
@@ -105,7 +105,7 @@ def test_a_row_never_depends_on_its_batch(name: str, tmp_path: Path) -> None:
     sampler = recipes.left_to_right(5, temperature=1.0)
     if name not in CAUSAL:
         sampler = recipes.evotoken(6, steps=3, mask_share=0.5)
-    canvas = Canvas.blank(ROWS, [5, 9, 6], mask_id=model.mask_id, seed=[1, 2, 3])
+    canvas = Canvas.blank(ROWS, [5, 9, 6], mask_id=model.outline.blank_id, seed=[1, 2, 3])
     together = sampler.decode(model, canvas)
     for row in range(len(ROWS)):
         one = canvas.rows(torch.tensor([row])).narrow(int(canvas.end[row]))
@@ -145,7 +145,7 @@ def test_only_columns_that_answer_become_logits(name: str, tmp_path: Path) -> No
     model.model.get_output_embeddings().register_forward_hook(
         lambda layer, inputs, out: counts.append(out.numel() // 64)
     )
-    canvas = hard(model.mask_id)
+    canvas = hard(model.outline.blank_id)
     read = canvas.inside & (canvas.column % 4 == 2)
     out = model(canvas, canvas.inside, read, None, Want(entropy=True, top=2))
     assert counts == [0, int(read.sum())] and out.top_ids is not None and len(out.top_ids) == int(read.sum())
@@ -163,10 +163,10 @@ def test_our_transformer_gives_what_transformers_gives(name: str, attention: str
     assert isinstance(load_denoiser(tmp_path), Transformer)
     for name in vars(borrowed.architecture):
         assert getattr(borrowed.architecture, name) == getattr(own.architecture, name)
-    canvas = hard(own.mask_id)
+    canvas = hard(own.outline.blank_id)
     assert close(ours(own, canvas), ours(borrowed, canvas))
     sampler = recipes.left_to_right(6) if attention == "causal" else recipes.fast_dllm(6, threshold=0.3)
-    blank = Canvas.blank(ROWS, 6, mask_id=own.mask_id)
+    blank = Canvas.blank(ROWS, 6, mask_id=own.outline.blank_id)
     assert torch.equal(sampler.decode(own, blank).tokens, sampler.decode(borrowed, blank).tokens)
     want = replace(LOGITS, guidance=None)
     a, b = (Guided(inner=m, scale=1.5)(canvas, canvas.inside, canvas.inside, None, want) for m in (own, borrowed))
@@ -186,7 +186,7 @@ def bert(tmp_path: Path) -> Path:
 @pytest.mark.parametrize("sampler", [None, "fast_dllm:threshold=0.5,block=4", "evotoken:steps=3", "remdm", "dream"])
 def test_a_bert_decodes(bert: Path, sampler: str | None) -> None:
     model = unveil.load(bert)
-    assert model.denoiser.mask_id == MASK
+    assert model.denoiser.outline.blank_id == MASK
     answers = model.decode(["ab=", "c d"], sampler, new_tokens=6, seed=1)
     assert all(answer.complete for answer in answers)
     assert answers[1] == model.decode(["c d"], sampler, new_tokens=6, seed=2)[0]

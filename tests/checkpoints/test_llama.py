@@ -40,7 +40,7 @@ def ours(model: Transformer) -> list[Tensor]:
     """The same; what answers for a column."""
     ends = torch.tensor([len(row) for row in ROWS])
     ids = torch.tensor([row + [0] * (int(ends.max()) - len(row)) for row in ROWS])
-    canvas = Canvas.corrupt(ids, ids < 0, start=ends * 0, end=ends, mask_id=model.mask_id)
+    canvas = Canvas.corrupt(ids, ids < 0, start=ends * 0, end=ends, mask_id=model.outline.blank_id)
     out = model(canvas, canvas.inside, canvas.inside, None, LOGITS).logits
     assert out is not None
     return list(out.split(ends.tolist()))
@@ -56,13 +56,13 @@ def test_logits_are_those_of_transformers(name: str, tmp_path: Path) -> None:
     """Causal as published; bidirectional by transformers' own setting, by our keyword, and as dLLM converts."""
     truth = published(name, tmp_path)
     model = load_checkpoint(tmp_path)
-    assert model.architecture.rule == Causal() and model.mask_id == 64 and model.architecture.shift == 1
+    assert model.architecture.rule == Causal() and model.outline.blank_id == 64 and model.architecture.shift == 1
     assert equal(model, theirs(truth))
     set_config(tmp_path, mask_token_id=MASK)
     model = load_checkpoint(tmp_path, attention="bidirectional")
     assert not equal(model, theirs(truth))  # what it sees matters
     truth.config.is_causal = False
-    assert model.architecture.rule == Bidirectional() and model.mask_id == MASK and model.architecture.shift == 1
+    assert model.architecture.rule == Bidirectional() and model.outline.blank_id == MASK and model.architecture.shift == 1
     assert equal(model, theirs(truth))
     set_config(tmp_path, is_causal=False)
     assert equal(load_checkpoint(tmp_path), theirs(truth))
@@ -84,7 +84,7 @@ def test_left_to_right_decodes_what_generate_does(name: str, cache: str, tmp_pat
     answers = [truth.generate(ids, do_sample=False, max_new_tokens=new)[0, ids.shape[1] :].tolist() for ids in inputs]
     end = answers[0][4]
     for end_ids in ((), (end,)):
-        canvas = Canvas.blank(ROWS, new, mask_id=model.mask_id, end_ids=end_ids)
+        canvas = Canvas.blank(ROWS, new, mask_id=model.outline.blank_id, end_ids=end_ids)
         out = left_to_right(new, cache=cache).decode(model, canvas)
         until = [row.index(end) if end in row and end_ids else new for row in answers]
         assert [out.answer(row) for row in range(len(ROWS))] == [a[:u] for a, u in zip(answers, until, strict=True)]
@@ -171,7 +171,7 @@ def dllm(folder: Path, **tokens: Any) -> Path:
 @pytest.mark.parametrize("mask", ["[MASK]", {"content": "[MASK]", "special": True}])
 def test_a_mask_token_that_only_the_tokenizer_names(tmp_path: Path, mask: Any) -> None:
     model = unveil.load(dllm(tmp_path, mask_token=mask))
-    assert model.denoiser.mask_id == MASK
+    assert model.denoiser.outline.blank_id == MASK
     answer = model.decode(["ab="], new_tokens=4)[0]
     assert answer.complete and len(answer.tokens) <= 4
 
@@ -179,7 +179,7 @@ def test_a_mask_token_that_only_the_tokenizer_names(tmp_path: Path, mask: Any) -
 def test_a_config_names_another_mask_token_than_its_tokenizer(tmp_path: Path) -> None:
     dllm(tmp_path, mask_token="[MASK]")
     set_config(tmp_path, mask_token_id=60)
-    assert load_checkpoint(tmp_path).mask_id == 60
+    assert load_checkpoint(tmp_path).outline.blank_id == 60
 
 
 def test_the_tokenizer_is_read_only_where_it_must_name_the_mask_token(tmp_path: Path) -> None:
@@ -190,9 +190,9 @@ def test_the_tokenizer_is_read_only_where_it_must_name_the_mask_token(tmp_path: 
     with pytest.raises(ValueError, match=r"tokenizer\.json is not a tokenizer file"):
         load_checkpoint(tmp_path)
     set_config(tmp_path, mask_token_id=60)
-    assert load_checkpoint(tmp_path).mask_id == 60
+    assert load_checkpoint(tmp_path).outline.blank_id == 60
     set_config(tmp_path, mask_token_id=None, model_type="qwen3")
-    assert load_checkpoint(tmp_path).mask_id == 64
+    assert load_checkpoint(tmp_path).outline.blank_id == 64
     with pytest.raises(ValueError, match=r"tokenizer\.json is not a tokenizer file"):
         load_checkpoint(tmp_path, attention="bidirectional")
 
@@ -289,7 +289,7 @@ def test_dream_is_qwen2_bidirectional(tmp_path: Path) -> None:
     (tmp_path / "config.json").write_text(json.dumps(dream))
     truth.config.is_causal = False
     model = load_checkpoint(tmp_path)
-    assert equal(model, theirs(truth)) and model.mask_id == 60
+    assert equal(model, theirs(truth)) and model.outline.blank_id == 60
     with pytest.raises(ValueError, match="attention='causal' is not known for Dream: use bidirectional"):
         load_checkpoint(tmp_path, attention="causal")
 

@@ -6,9 +6,9 @@ import pytest
 import torch
 
 from tests.toy import toy
-from unveil.checkpoints import locate as locating
-from unveil.checkpoints.llada import LLADA
-from unveil.checkpoints.locate import commit_of, fingerprint, lab_models, locate, place
+from unveil.checkpoints import folder as locating
+from unveil.checkpoints.families.llada import LLADA
+from unveil.checkpoints.folder import commit_of, fingerprint, lab_models, locate, place
 from unveil.checkpoints.weights import save_checkpoint
 
 

@@ -19,7 +19,7 @@ from tests.toy import toy
 from tests.training.folder import model_folder
 from unveil.checkpoints import quantise
 from unveil.checkpoints.adapters import load_adapter
-from unveil.checkpoints.llada import LLADA
+from unveil.checkpoints.families.llada import LLADA
 from unveil.checkpoints.quantise import BITS, Packed, bitsandbytes, packing
 from unveil.checkpoints.weights import load_checkpoint, save_checkpoint
 from unveil.models.transformer import Transformer

@@ -11,9 +11,9 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from tests.toy import MASK, blank, toy
-from unveil.checkpoints.dream import DREAM
+from unveil.checkpoints.families.dream import DREAM
+from unveil.checkpoints.families.llada import LLADA
 from unveil.checkpoints.family import Family
-from unveil.checkpoints.llada import LLADA
 from unveil.checkpoints.weights import FAMILIES, load_checkpoint, save_checkpoint
 from unveil.models.attention import Causal
 from unveil.models.denoiser import Want

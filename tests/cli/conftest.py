@@ -3,8 +3,8 @@ from pathlib import Path
 
 import pytest
 
-from unveil.checkpoints import locate
-from unveil.checkpoints.llada import LLADA
+from unveil.checkpoints import folder as locate
+from unveil.checkpoints.families.llada import LLADA
 from unveil.checkpoints.tokenizer import FileTokenizer
 from unveil.checkpoints.weights import save_checkpoint
 from unveil.files import write_json

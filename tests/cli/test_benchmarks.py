@@ -8,13 +8,13 @@ from typing import Any
 import pytest
 
 from tests.cli.program import run, words_of
-from unveil.checkpoints.llada import LLADA
+from unveil.checkpoints.families.llada import LLADA
 from unveil.checkpoints.tokenizer import FileTokenizer
 from unveil.checkpoints.weights import save_checkpoint
 from unveil.files import read_jsonl
 from unveil.models.transformer import Architecture, Transformer, initialise
 from unveil.tasks import GSM8K, Problem
-from unveil.tasks.items import Item
+from unveil.tasks.sources import Item
 
 EGGS = {"question": "Tom has 2 eggs, Ann 3. How many?", "answer": "2+3=<<2+3=5>>5\n#### 5"}
 ITEMS: dict[str, dict[str, Any]] = {

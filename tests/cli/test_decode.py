@@ -8,7 +8,7 @@ import pytest
 import unveil
 from tests.chats import TEMPLATES, chat_folder
 from tests.cli.program import PUZZLE, run, words_of
-from unveil.checkpoints import locate
+from unveil.checkpoints import folder as locate
 from unveil.sampling.evolve import SoftTokens
 from unveil.sampling.picks import Quota
 from unveil.sampling.trajectory import Trajectory

@@ -5,14 +5,14 @@ from pathlib import Path
 
 import pytest
 
+from recipes import LabPuzzles, lab_puzzles
 from tests.cli.program import run, untimed, words_of
-from unveil.checkpoints import locate
-from unveil.cli import demo
-from unveil.cli.demo import MODEL, SAMPLERS, items_in
+from unveil.checkpoints import folder as locate
+from unveil.cli.verbs import demo
+from unveil.cli.verbs.demo import MODEL, SAMPLERS, items_in
 from unveil.evaluation import items as kept
 from unveil.files import read_jsonl
 from unveil.models.transformer import Transformer, initialise
-from unveil.training.recipes import LabPuzzles, lab_puzzles
 
 
 @pytest.fixture(scope="module")

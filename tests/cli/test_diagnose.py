@@ -9,21 +9,20 @@ import pytest
 
 import unveil
 from tests.cli.program import run, words_of
-from tests.diagnostics.small import small
-from unveil.checkpoints.llada import LLADA
-from unveil.checkpoints.llama import LLAMA
+from tests.diagnostics.context.small import small
+from unveil.checkpoints.families.llada import LLADA
+from unveil.checkpoints.families.llama import LLAMA
 from unveil.checkpoints.tokenizer import FileTokenizer
 from unveil.checkpoints.weights import save_checkpoint
-from unveil.cli import diagnose
-from unveil.diagnostics import run as measuring
-from unveil.diagnostics.elsewhere import Texts
-from unveil.diagnostics.probes import PROBES, QUICK, chosen
-from unveil.diagnostics.report import report_of
+from unveil.cli.verbs import diagnose
+from unveil.diagnostics.context import run as measuring
+from unveil.diagnostics.context.few_shot.suite import rule_task, word_pools
+from unveil.diagnostics.context.probes import PROBES, QUICK, chosen
+from unveil.diagnostics.context.probes.elsewhere import Texts
+from unveil.diagnostics.context.report import report_of
 from unveil.files import read_jsonl
 from unveil.models.attention import Bidirectional, Causal
 from unveil.models.transformer import Architecture, Transformer, initialise
-from unveil.tasks.few_shot.pools import word_pools
-from unveil.tasks.few_shot.suite import rule_task
 
 QUESTIONS = 2
 FAST = ["--task", "T01", "--task", "T06", "--masks", "2,5", "--limit", QUESTIONS]

@@ -11,7 +11,7 @@ from safetensors.torch import load_file, save_file
 
 import unveil
 from tests.cli.program import PUZZLE, run, words_of
-from unveil.checkpoints import locate
+from unveil.checkpoints import folder as locate
 from unveil.cli.errors import keeping
 
 BAD_WORDS = [

@@ -7,10 +7,11 @@ import pytest
 
 import unveil
 from tests.cli.program import run, untimed, words_of
+from unveil import processes
 from unveil.cli import load
 from unveil.decoding import model as decoding
 from unveil.evaluation import evaluate as evaluation
-from unveil.evaluation import items, processes
+from unveil.evaluation import items
 from unveil.files import read_jsonl
 from unveil.tasks import Problem, Sudoku, Verdict
 from unveil.tasks import task as task_of

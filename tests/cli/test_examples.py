@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 import unveil
-from unveil.checkpoints import locate
+from unveil.checkpoints import folder as locate
 
 ROOT = Path(__file__).resolve().parents[2]
 

@@ -8,7 +8,7 @@ import pytest
 
 import unveil
 from tests.cli.program import Outcome, run, untimed, words_of
-from unveil.cli.evaluate import item_name
+from unveil.cli.verbs.evaluate import item_name
 from unveil.evaluation import evaluate as evaluation
 from unveil.evaluation import frontier as numbers
 from unveil.evaluation import items as kept

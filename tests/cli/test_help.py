@@ -9,7 +9,7 @@ import pytest
 from tests.cli.program import run, words_of
 from unveil import __version__
 from unveil.cli import options
-from unveil.cli.decode import decode
+from unveil.cli.verbs.decode import decode
 from unveil.decoding.spec import SAMPLERS, recipe_settings
 from unveil.tasks import TASKS
 

@@ -14,7 +14,7 @@ import yaml
 import unveil
 from tests.chats import TEMPLATES, chat_folder
 from tests.cli.program import run, words_of
-from unveil.cli.lm_eval import DEFAULTS, words_for
+from unveil.cli.verbs.lm_eval import DEFAULTS, words_for
 from unveil.decoding.model import Model
 
 pytest.importorskip("lm_eval", reason="needs lm-eval: pip install 'unveil[lm-eval]'")
@@ -202,6 +202,6 @@ def test_the_words_of_the_user_come_after_the_defaults() -> None:
 
 def test_an_absent_library_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     found = importlib.util.find_spec
-    monkeypatch.setattr("unveil.cli.lm_eval.find_spec", lambda name: None if name == "lm_eval" else found(name))
+    monkeypatch.setattr("unveil.cli.verbs.lm_eval.find_spec", lambda name: None if name == "lm_eval" else found(name))
     told = run("lm-eval", "--tasks", "a")
     assert told.code == 2 and "unveil lm-eval needs lm-eval: pip install 'unveil[lm-eval]'" in words_of(told.err)

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from tests.cli.program import run
-from unveil.checkpoints import locate
+from unveil.checkpoints import folder as locate
 from unveil.files import write_json
 
 

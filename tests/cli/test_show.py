@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from unveil.cli.errors import sentence
-from unveil.cli.show import check_output, plain, spaced
+from unveil.terminal import check_output, plain, spaced
 
 ANY = st.text(st.characters())  # surrogates and control characters too
 

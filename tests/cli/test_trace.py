@@ -19,8 +19,16 @@ from safetensors.torch import load_file, save_file
 from tests.cli.program import PUZZLE, run, words_of
 from tests.toy import PROMPTS, blank, toy
 from unveil.canvas import DECODED, MASK, PAD, SOFT, SOFT_MASK
-from unveil.cli.show import plain
-from unveil.cli.trace_page import REMASKED, REVISED, REWRITTEN, UNMASKED, forwards, page_data, summary, trace_page
+from unveil.diagnostics.steps.page import (
+    REMASKED,
+    REVISED,
+    REWRITTEN,
+    UNMASKED,
+    forwards,
+    page_data,
+    summary,
+    trace_page,
+)
 from unveil.sampling import recipes
 from unveil.sampling.blocks import Blocks
 from unveil.sampling.evolve import SoftTokens
@@ -28,6 +36,7 @@ from unveil.sampling.picks import Above, Quota
 from unveil.sampling.sampler import Sampler, Select
 from unveil.sampling.scores import Gain
 from unveil.sampling.trajectory import CHOICES, Trajectory
+from unveil.terminal import plain
 
 HOSTILE = "</script><img src=x onerror=alert(1)>"
 TEXTS = {0: HOSTILE, 5: "\n", 6: "  ", 7: " two words ", 8: "\u202e\x1b[2J&amp;<!--", 9: "", 10: "a\u2028\n"}

@@ -8,15 +8,15 @@ from typing import Any, ClassVar
 
 import pytest
 import torch
-
-from tests.cli.program import run, words_of
 from unveil.cli.settings import convert, defaults, with_settings, written
-from unveil.cli.train import NAMED, PRESET_NAMES, TRAJECTORY_PRESETS
+
+from recipes import RECIPES, LabSudoku
+from tests.cli.program import run, words_of
+from unveil.cli.verbs.train import NAMED, PRESET_NAMES, TRAJECTORY_PRESETS
 from unveil.training import trainer, trajectory
 from unveil.training.lora import LoRA
 from unveil.training.mask_agnostic import PRESETS, MaskAgnosticTuning
 from unveil.training.policy import PolicyTraining
-from unveil.training.recipes import RECIPES, LabSudoku
 from unveil.training.settings import Training
 from unveil.training.sft import SFT
 from unveil.training.trajectory import TrajectoryTuning

@@ -7,9 +7,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from unveil.cli.train_policy import POLICY_PRESETS
 
 from tests.cli.program import PUZZLE, Outcome, run, words_of
-from unveil.cli.train_policy import POLICY_PRESETS
 from unveil.files import read_jsonl
 from unveil.training import policy as training
 from unveil.training.policy import PRESETS, PolicyTraining

@@ -8,9 +8,9 @@ from safetensors.torch import save_file
 
 from tests.cli.program import run, words_of
 from unveil.canvas import Canvas
-from unveil.checkpoints.llada import LLADA
+from unveil.checkpoints.families.llada import LLADA
 from unveil.checkpoints.weights import load_checkpoint, save_checkpoint
-from unveil.cli.verify import summary
+from unveil.cli.verbs.verify import summary
 from unveil.evaluation.verify import Report, Row
 from unveil.models.denoiser import Want
 from unveil.sampling.recipes import llada

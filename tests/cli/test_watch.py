@@ -172,7 +172,7 @@ def test_frames_on_a_terminal_and_elsewhere(terminal: bool) -> None:
     from tests.toy import toy
 
     model = toy()
-    canvas = Canvas.blank([[1, 2]], 4, mask_id=model.mask_id)
+    canvas = Canvas.blank([[1, 2]], 4, mask_id=model.outline.blank_id)
     shown, file = screen(terminal=terminal)
     with shown:
         for step in llada(4).stream(model, canvas):

@@ -10,7 +10,7 @@ import torch
 
 from tests.toy import toy
 from unveil.canvas import GIVEN, MASK
-from unveil.checkpoints.llada import LLADA
+from unveil.checkpoints.families.llada import LLADA
 from unveil.checkpoints.tokenizer import FileTokenizer
 from unveil.checkpoints.weights import save_checkpoint
 from unveil.decoding.model import Model

@@ -1,7 +1,7 @@
 """Lab models that are shipped for a way to decode: the weights are right where that way is far better."""
 
 import unveil
-from unveil.evaluation.evaluate import evaluate
+from unveil.evaluation.run import evaluate
 from unveil.tasks import task
 
 

@@ -14,9 +14,9 @@ from matplotlib.text import Text
 
 from tests.evaluation.judged import PROBLEMS, Both, Plain, small
 from unveil.evaluation.compare import Comparison, Judged, compare, labels, read_judged
-from unveil.evaluation.compare_plot import draw_comparison, plot_comparison
-from unveil.evaluation.evaluate import evaluate
 from unveil.evaluation.items import items_beside, read_items
+from unveil.evaluation.plots import draw_comparison, plot_comparison
+from unveil.evaluation.run import evaluate
 from unveil.evaluation.statistics import holm, mcnemar, paired_difference, wilson
 from unveil.files import write_json
 

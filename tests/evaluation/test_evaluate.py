@@ -11,10 +11,10 @@ from tests.toy import MASK, columns_computed
 from unveil.checkpoints.chat import ChatTemplate
 from unveil.decoding import model as decoding
 from unveil.evaluation import setup as deciding
-from unveil.evaluation.evaluate import evaluate
+from unveil.evaluation.evaluation import Setup
 from unveil.evaluation.items import read_items
 from unveil.evaluation.result import Result
-from unveil.evaluation.setup import Setup
+from unveil.evaluation.run import evaluate
 from unveil.evaluation.statistics import ratio_interval, wilson
 from unveil.files import read_jsonl
 from unveil.models.attention import Causal
@@ -80,7 +80,7 @@ def test_masks_that_are_left_are_no_tokens(tmp_path: Path, monkeypatch: pytest.M
     result = evaluate(model, Plain(), PROBLEMS, "llada", items=file_in(tmp_path))
     assert result.incomplete == len(PROBLEMS) and result.tokens == 5 * len(PROBLEMS)
     assert all("complete" in item and not item["complete"] for item in read_items(file_in(tmp_path)))
-    assert model.denoiser.mask_id == MASK
+    assert model.denoiser.outline.blank_id == MASK
 
 
 # graders

@@ -28,7 +28,7 @@ from unveil.evaluation.frontier import (
     plotted,
     span_of,
 )
-from unveil.evaluation.frontier_plot import points_of
+from unveil.evaluation.plots import points_of
 from unveil.evaluation.statistics import paired_difference
 from unveil.tasks import task as task_of
 from unveil.tasks.task import Problem

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from matplotlib.image import imread
 from matplotlib.transforms import Bbox
 
-from unveil.evaluation.frontier_plot import draw_frontier, plot_frontier, points_of
+from unveil.evaluation.plots import draw_frontier, plot_frontier, points_of
 
 
 def result(sampler: str, forwards: float = 19.0, accuracy: float = 0.9) -> dict:

@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 
 from unveil.evaluation import items as module
 from unveil.evaluation.items import Items, items_beside, read_items
-from unveil.evaluation.processes import Processes, launched
 from unveil.files import append_line, read_jsonl
+from unveil.processes import Processes, launched
 
 TOTAL = 7
 

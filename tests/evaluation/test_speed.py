@@ -67,7 +67,7 @@ def test_time_elsewhere_is_not(model: Model, monkeypatch: pytest.MonkeyPatch) ->
 
 def test_timing_changes_no_result() -> None:
     denoiser = toy()
-    canvas = Canvas.blank([[1, 2, 3]], 6, mask_id=denoiser.mask_id)
+    canvas = Canvas.blank([[1, 2, 3]], 6, mask_id=denoiser.outline.blank_id)
     seconds: list[float] = []
     timed = Timed(inner=denoiser, device=torch.device("cpu"), seconds=seconds)
     assert torch.equal(llada(6).decode(timed, canvas).tokens, llada(6).decode(denoiser, canvas).tokens)

@@ -10,8 +10,7 @@ from torch import Tensor
 
 from unveil.models import reduce as reducing
 from unveil.models.denoiser import Prediction, Want
-from unveil.models.probabilities import best, draw, entropy, top, truncate
-from unveil.models.reduce import reduce
+from unveil.models.probabilities import best, draw, entropy, reduce, top, truncate
 
 NEVER = float("-inf")
 

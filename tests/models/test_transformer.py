@@ -211,7 +211,7 @@ def test_only_fresh_columns_pass_the_linear_layers() -> None:
 def test_parts_satisfy_the_protocols() -> None:
     model = toy()
     assert isinstance(model, Denoiser) and isinstance(model.new_cache(blank()), Cache)
-    assert model.mask_id == MASK and model.head.weight.shape[0] == VOCABULARY
+    assert model.outline.blank_id == MASK and model.head.weight.shape[0] == VOCABULARY
 
 
 def test_initial_weights_are_a_function_of_the_seed() -> None:

@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 from tests.toy import MASK, logits, toy
 from unveil.canvas import MASK as MASKED
 from unveil.models.attention import BlockCausal
-from unveil.objectives.block import BlockDiffusion
 from unveil.objectives.loss import Batch, loss
+from unveil.objectives.masked import BlockDiffusion
 
 PROMPT, ANSWER, SIZE = [1, 2], [3, 4, 5], 2  # blocks of two columns and of one
 

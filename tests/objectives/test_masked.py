@@ -13,9 +13,8 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from tests.toy import MASK, logits, toy
-from unveil.objectives.block import BlockDiffusion
 from unveil.objectives.loss import Batch, Example, loss, stratified
-from unveil.objectives.masked import MaskedDiffusion
+from unveil.objectives.masked import BlockDiffusion, MaskedDiffusion
 from unveil.schedule import Cosine, Linear, Schedule
 
 PROMPT, ANSWER = [1, 2], [3, 4, 5]

@@ -3,10 +3,10 @@
 import pytest
 
 import unveil
-from unveil.checkpoints.locate import lab_models
-from unveil.evaluation.evaluate import evaluate
+from unveil.checkpoints.folder import lab_models
+from unveil.evaluation.run import evaluate
 from unveil.files import read_json
-from unveil.policies.recipe import policy
+from unveil.policies.policy import policy
 from unveil.policies.store import load_policy, shipped_policies
 from unveil.sampling.evolve import HardTokens, SoftTokens
 from unveil.sampling.recipes import evotoken

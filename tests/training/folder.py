@@ -7,7 +7,7 @@ from typing import Any
 
 import torch
 
-from unveil.checkpoints.llada import LLADA
+from unveil.checkpoints.families.llada import LLADA
 from unveil.checkpoints.tokenizer import FileTokenizer
 from unveil.checkpoints.weights import save_checkpoint
 from unveil.files import write_json

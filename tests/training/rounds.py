@@ -7,9 +7,9 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from unveil.cli.settings import with_settings
 
 from tests.training.folder import model_folder
-from unveil.cli.settings import with_settings
 from unveil.policies.confidence import ConfidencePolicy, ConfidenceSettings
 from unveil.tasks.task import Problem
 from unveil.training.policy import PolicyTraining, run

@@ -313,7 +313,7 @@ def test_a_file_goes_first(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> N
 def test_the_command_takes_a_set_of_the_hub(hub: Any, monkeypatch: pytest.MonkeyPatch, verb: str) -> None:
     hub(lambda *names, **settings: [sample(r"\boxed{2}", cot_type="chess"), sample("2")])
     seen: list[Tuning] = []
-    monkeypatch.setattr("unveil.cli.train.train", lambda recipe, *rest, **options: seen.append(recipe))
+    monkeypatch.setattr("unveil.cli.verbs.train.train", lambda recipe, *rest, **options: seen.append(recipe))
     told = run("train", verb, "--model", "lab-sudoku", "--data", "hub:a/b@c:d", "--set", "layout=s1k")
     assert told.code == 0 and (seen[0].data, seen[0].layout) == ("hub:a/b@c:d", "s1k")
     with pytest.raises(

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from unveil.tasks.sums import Sums
+from unveil.tasks.puzzles.sums import Sums
 from unveil.tasks.task import Problem
 from unveil.training.judge import FunctionJudge, TaskJudge
 

@@ -13,9 +13,9 @@ from tests.checkpoints.published import Tree
 from tests.toy import all_logits, toy
 from tests.training.folder import lines, model_folder, words
 from unveil.checkpoints.adapters import merged, save_adapter
-from unveil.checkpoints.dream import DREAM
+from unveil.checkpoints.families.dream import DREAM
+from unveil.checkpoints.families.llada import LLADA
 from unveil.checkpoints.family import Family
-from unveil.checkpoints.llada import LLADA
 from unveil.checkpoints.weights import load_checkpoint
 from unveil.files import read_jsonl
 from unveil.models.transformer import Transformer
@@ -55,7 +55,7 @@ def test_merged_equals_unmerged(
     one = merged(model)
     found, want, plain = (all_logits(x).softmax(-1) for x in (one, model, base))
     assert (found - want).abs().max() <= near < 1e-2 < (plain - want).abs().max()
-    assert one.state_dict().keys() == base.state_dict().keys() and one.mask_id == model.mask_id
+    assert one.state_dict().keys() == base.state_dict().keys() and one.outline.blank_id == model.outline.blank_id
     assert (one.head.weight is one.embed.weight) == (base.head.weight is base.embed.weight)
     assert all(torch.equal(x, before[name]) for name, x in model.state_dict().items())  # merging copies
 

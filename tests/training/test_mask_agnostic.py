@@ -9,11 +9,11 @@ from typing import Any
 import pytest
 import torch
 from safetensors.torch import load_file
+from unveil.cli.settings import with_settings
 
 import unveil
 from tests.training.folder import CODEC, CONTEXT, EOS, MASK, lines, model_folder, words
 from unveil.checkpoints.weights import load_checkpoint
-from unveil.cli.settings import with_settings
 from unveil.files import read_jsonl
 from unveil.objectives.loss import Batch
 from unveil.objectives.mask_agnostic import MaskAgnostic

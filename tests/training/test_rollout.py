@@ -276,4 +276,4 @@ def test_what_cannot_be_rolled_out_is_explained(change: dict[str, Any], message:
 def test_equal_rows_share_no_cache() -> None:
     with pytest.raises(ValueError, match="equal rows share a forward without a cache alone"):
         Shared(inner=toy(), copies=2).new_cache(blank())
-    assert Shared(inner=toy(), copies=2).mask_id == MASK < VOCABULARY
+    assert Shared(inner=toy(), copies=2).outline.blank_id == MASK < VOCABULARY

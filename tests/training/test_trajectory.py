@@ -6,11 +6,11 @@ from typing import Any
 
 import pytest
 import torch
+from unveil.cli.settings import with_settings
 
 import unveil
 from tests.training.folder import TEMPLATE, lines, model_folder, words
 from unveil.checkpoints.weights import load_checkpoint
-from unveil.cli.settings import with_settings
 from unveil.files import read_jsonl
 from unveil.sampling.mixing import Drawn, Spherical
 from unveil.training.settings import Falling

@@ -27,7 +27,7 @@ def batch(step: int) -> Batch:
 def validate(model: nn.Module) -> dict[str, float]:
     """A score that goes up and down, as scores do."""
     with torch.no_grad():
-        value = loss(model, MaskedDiffusion().corrupt(batch(10**6), model.mask_id, 0))  # type: ignore[arg-type]
+        value = loss(model, MaskedDiffusion().corrupt(batch(10**6), model.outline.blank_id, 0))  # type: ignore[arg-type]
     return {"validation": float(value), "score": float((value * 1000).long() % 97)}
 
 

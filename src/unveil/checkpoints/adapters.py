@@ -1,13 +1,15 @@
 """Low-rank adapters (Hu et al. 2021, arXiv 2106.09685) in PEFT's format, made for the published layers.
 
-All of it is in `unveil.adapters`. For a model in the folder `base` and an adapter in the folder `mine`:
+All of it is in `unveil.adapters`. For a model and an adapter for it in the folder `mine`:
 
     from unveil import adapters
-    from unveil.checkpoints.weights import load_checkpoint, read_architecture
+    from unveil.checkpoints.folder import Folder
+    from unveil.checkpoints.weights import load_checkpoint
 
+    base = Folder.named("owner/name")
     model = adapters.load_adapter(load_checkpoint(base), adapters.read_adapter(mine, base))  # beside the weights
     whole, before = adapters.merged(model), adapters.unloaded(model)  # added to the weights; without it
-    adapters.save_adapter(model, again, read_architecture(base)[0], str(base))
+    adapters.save_adapter(model, again, base.layout[0], "owner/name")
 
 `unveil.load(base, adapter=mine)` adds it to the weights while they are read, which takes less memory.
 """
@@ -22,9 +24,9 @@ import torch
 from torch import Tensor, nn
 
 from unveil.checkpoints.family import Family
-from unveil.checkpoints.locate import hub_folder
+from unveil.checkpoints.folder import Folder, digest_of, hub_folder
 from unveil.checkpoints.quantise import check_whole
-from unveil.checkpoints.weights import few, open_tensors, read_architecture
+from unveil.checkpoints.weights import few, open_tensors
 from unveil.files import read_json, write_json
 from unveil.models.tensors import write_tensors
 from unveil.models.transformer import Transformer
@@ -75,14 +77,19 @@ def adapter_folder(name: str) -> Path:
     return folder
 
 
-def read_adapter(folder: Path, base: Path) -> Adapter:
+def adapter_mark(folder: Path) -> str:
+    """Twelve hexadecimal digits of an adapter's settings and weights."""
+    return digest_of(folder, (CONFIG,), (folder / WEIGHTS,))
+
+
+def read_adapter(folder: Path, base: Folder) -> Adapter:
     """An adapter for the model in the folder `base`; its names are those of that model's published layout.
 
     Raises ValueError, by name, for a missing file, a setting that plain LoRA does not have, targets that the model
     lacks, missing or surplus tensors, wrong shapes, numbers that are not finite, and where peft is not installed.
     """
     config = _config(folder)
-    family, architecture = read_architecture(base)
+    family, architecture = base.layout
     with torch.device("meta"):
         model = Transformer(architecture)
     layers = _published(model, family)

@@ -5,12 +5,8 @@ import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
-from pathlib import Path
 
 from tokenizers import Tokenizer, models
-
-from unveil.checkpoints.tokenizer import CONFIG, special_names
-from unveil.files import read_settings
 
 MARK = "unveil:mark"  # found again in a rendered chat
 
@@ -86,28 +82,3 @@ class Refused(ValueError):
 
 class Unrendered(ValueError):
     """transformers, which runs templates, is not installed."""
-
-
-def has_template(folder: Path) -> bool:
-    """Whether a model's folder has a chat template."""
-    return _text(folder) is not None
-
-
-def chat_template(folder: Path) -> ChatTemplate:
-    """The template of a model's folder. ValueError where it has none."""
-    text = _text(folder)
-    if text is None:
-        raise ValueError(
-            f"{folder} has no chat template: put its chat_template.jinja there, or use prompts without chat"
-        )
-    return ChatTemplate(text=text, names=special_names(folder))
-
-
-def _text(folder: Path) -> str | None:
-    """A file of its own comes before tokenizer_config.json; of several templates there, the default one."""
-    if (folder / "chat_template.jinja").is_file():
-        return (folder / "chat_template.jinja").read_text("utf-8")
-    found = read_settings(folder / CONFIG).get("chat_template")
-    if isinstance(found, list):
-        found = {one["name"]: one["template"] for one in found}.get("default")
-    return found or None

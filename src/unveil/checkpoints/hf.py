@@ -2,8 +2,6 @@
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
@@ -12,26 +10,16 @@ from safetensors import SafetensorError
 from torch import Tensor, nn
 
 from unveil.canvas import SOFT, SOFT_MASK, Canvas
+from unveil.checkpoints.families import families
 from unveil.checkpoints.family import ends, named_mask
-from unveil.checkpoints.weights import FAMILIES, Change, load_checkpoint, read_config, with_mask
-from unveil.models.answer import answer, shown_ids
-from unveil.models.attention import Bidirectional, Causal, Rule
-from unveil.models.denoiser import Cache, Prediction, Want
+from unveil.checkpoints.folder import Folder
+from unveil.checkpoints.weights import Change, load_checkpoint
+from unveil.models.attention import Bidirectional, Causal
+from unveil.models.denoiser import Cache, Outline, Prediction, Want
+from unveil.models.reduce import answer, shown_ids
 from unveil.models.transformer import Transformer
 
 UNBOUNDED = 1 << 20  # columns of a model that names no limit
-
-
-@dataclass(frozen=True, kw_only=True)
-class Outline:
-    """What whoever decodes with a model must know of it; an Architecture says the same and more."""
-
-    vocabulary: int
-    mask_id: int  # a causal model's: one past the end
-    end_ids: tuple[int, ...]
-    max_columns: int
-    shift: int
-    rule: Rule
 
 
 class Borrowed(nn.Module):
@@ -43,13 +31,13 @@ class Borrowed(nn.Module):
     def __init__(self, model: Any, outline: Outline, *, affine: bool) -> None:
         super().__init__()
         self.model = model
-        self.architecture = outline
+        self._outline = outline
         self.affine = affine
 
     @property
-    def mask_id(self) -> int:
-        """The id of [MASK]."""
-        return self.architecture.mask_id
+    def outline(self) -> Outline:
+        """What callers must know of the model."""
+        return self._outline
 
     @property
     def embed(self) -> nn.Embedding:
@@ -65,10 +53,10 @@ class Borrowed(nn.Module):
         self, canvas: Canvas, fresh: Bool[Tensor, "B L"], read: Bool[Tensor, "B L"], cache: None, want: Want
     ) -> Prediction:
         """See Denoiser. Raises ValueError for a canvas beyond the context and for a partial row."""
-        a, L = self.architecture, canvas.tokens.shape[1]
-        if L > a.max_columns:
+        a, L = self._outline, canvas.tokens.shape[1]
+        if L > a.context:
             raise ValueError(
-                f"the canvas has {L} columns and the model's context is {a.max_columns}: "
+                f"the canvas has {L} columns and the model's context is {a.context}: "
                 "shorten the prompt or ask for fewer new tokens"
             )
         active = fresh.any(1)
@@ -103,7 +91,7 @@ class Borrowed(nn.Module):
 
     def embedded(self, canvas: Canvas) -> Float[Tensor, "B C D"]:
         """What every column shows the model: its token, or its mixture in a soft stage."""
-        most = self.architecture.vocabulary
+        most = self._outline.vocabulary
         hard: Tensor = self.embed(shown_ids(canvas.tokens, most))
         if canvas.soft_ids.shape[2] == 0:
             return hard
@@ -113,7 +101,7 @@ class Borrowed(nn.Module):
 
 
 def load_denoiser(
-    folder: Path,
+    folder: Folder,
     *,
     device: torch.device | str = "cpu",
     dtype: torch.dtype | None = None,
@@ -121,21 +109,21 @@ def load_denoiser(
     trust_remote_code: bool = False,
     changes: Sequence[Change] = (),
 ) -> Transformer | Borrowed:
-    """What is in a folder: our transformer where the layout is one of FAMILIES, else transformers' model.
+    """What is in a folder: our transformer where the layout is a known one, else transformers' model.
 
     ValueError for `changes` of a model that transformers runs.
     """
-    if (kind := read_config(folder).get("model_type")) in FAMILIES:
+    if (kind := folder.config.get("model_type")) in families():
         return load_checkpoint(folder, device=device, dtype=dtype, attention=attention, changes=changes)
     if changes:
-        raise ValueError(f"{folder}: adapters and bits are for models of {', '.join(FAMILIES)}, not of {kind}")
+        raise ValueError(f"{folder}: adapters and bits are for models of {', '.join(families())}, not of {kind}")
     return load_transformers(
         folder, device=device, dtype=dtype, attention=attention, trust_remote_code=trust_remote_code
     )
 
 
 def load_transformers(
-    folder: Path,
+    folder: Folder,
     *,
     device: torch.device | str = "cpu",
     dtype: torch.dtype | None = None,
@@ -150,7 +138,7 @@ def load_transformers(
     """
     if dtype == torch.float64:
         raise ValueError("transformers computes parts of its models in float32: use dtype float32, not float64")
-    settings = read_config(folder)
+    settings = dict(folder.config)
     auto, config = _classes(folder, settings, trust_remote_code)
     decoder = auto.__name__ == "AutoModelForCausalLM"
     if attention is None and settings.get("is_causal") is False:
@@ -168,16 +156,18 @@ def load_transformers(
         raise ValueError(f"{folder}: the model does not follow attention={attention!r}: leave it out")
     outline = Outline(
         vocabulary=tried.vocabulary,
-        mask_id=tried.vocabulary if tried.causal else named_mask(with_mask(folder, settings)),
+        mask_id=None if tried.causal else named_mask(folder.with_mask(settings)),
         end_ids=ends(config.to_dict()),
-        max_columns=_max_columns(model),
+        context=_max_columns(model),
+        width=model.get_input_embeddings().embedding_dim,
         shift=int(decoder),
         rule=Causal() if tried.causal else Bidirectional(),
+        caches=False,
     )
     return Borrowed(model, outline, affine=tried.affine)
 
 
-def _classes(folder: Path, settings: dict[str, Any], trust: bool) -> tuple[Any, Any]:
+def _classes(folder: Folder, settings: dict[str, Any], trust: bool) -> tuple[Any, Any]:
     """transformers' auto class for the folder, and the configuration."""
     kind = str(settings.get("model_type"))
     try:
@@ -185,14 +175,14 @@ def _classes(folder: Path, settings: dict[str, Any], trust: bool) -> tuple[Any, 
         from transformers.models.auto import modeling_auto as known
     except ImportError:
         raise ValueError(
-            f"{folder}: model_type {kind!r} is unknown, known are {', '.join(FAMILIES)}; for those that transformers "
+            f"{folder}: model_type {kind!r} is unknown, known are {', '.join(families())}; for those that transformers "
             "knows: pip install 'unveil[hf]'"
         ) from None
     try:
-        config = transformers.AutoConfig.from_pretrained(folder, trust_remote_code=trust)
+        config = transformers.AutoConfig.from_pretrained(folder.path, trust_remote_code=trust)
     except Exception as error:  # of many kinds
         raise ValueError(
-            f"{folder}: model_type {kind!r} is none of {', '.join(FAMILIES)}, and transformers "
+            f"{folder}: model_type {kind!r} is none of {', '.join(families())}, and transformers "
             f"{transformers.__version__} cannot read config.json ({_said(error)}); a folder's own code "
             "runs only with trust_remote_code=True (--trust-remote-code)"
         ) from None
@@ -216,10 +206,10 @@ def _said(error: Exception) -> str:
     return (str(error) or type(error).__name__).splitlines()[0]
 
 
-def _loaded(auto: Any, folder: Path, config: Any, dtype: torch.dtype | None, trust: bool) -> Any:
+def _loaded(auto: Any, folder: Folder, config: Any, dtype: torch.dtype | None, trust: bool) -> Any:
     try:
         model, found = auto.from_pretrained(
-            folder, config=config, dtype=dtype or "auto", use_safetensors=True, trust_remote_code=trust,
+            folder.path, config=config, dtype=dtype or "auto", use_safetensors=True, trust_remote_code=trust,
             output_loading_info=True,
         )  # fmt: skip
     except (OSError, ValueError, RuntimeError, SafetensorError) as error:

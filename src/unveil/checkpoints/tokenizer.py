@@ -1,17 +1,16 @@
 """Text to ids and back: a folder's tokenizer.json, or vocab.json and merges.txt, through the `tokenizers` library."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import takewhile
 from pathlib import Path
-from typing import Protocol, runtime_checkable
+from typing import Any, Protocol, runtime_checkable
 
 from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers
 
-from unveil.files import read_settings, replacing
+from unveil.files import replacing
 
-CONFIG = "tokenizer_config.json"
-BYTE_PAIRS = ("Qwen2Tokenizer", "Qwen2TokenizerFast", "DreamTokenizer")  # the classes of _byte_pairs
+BYTE_PAIRS = ("Qwen2Tokenizer", "Qwen2TokenizerFast", "DreamTokenizer")  # the classes of byte_pairs
 REMEDY = "save it once with transformers' save_pretrained, which writes tokenizer.json"
 QWEN2 = (  # its pieces: contractions, words with what is before them, single digits, signs, line breaks, blanks
     r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"
@@ -106,50 +105,18 @@ class FileTokenizer:
         return added is not None and added.special
 
 
-def load_tokenizer(folder: Path) -> FileTokenizer:
-    """The tokenizer of a model's folder: tokenizer.json, or vocab.json and merges.txt of Qwen2's kind (Dream's).
-
-    ValueError for files that are missing, broken or of another kind.
-    """
-    if (folder / "tokenizer.json").is_file():
-        read = FileTokenizer.load(folder / "tokenizer.json")
-    elif (folder / "vocab.json").is_file() and (folder / "merges.txt").is_file():
-        read = FileTokenizer(tokenizer=_byte_pairs(folder))
-    else:
-        raise ValueError(
-            f"{folder} has no tokenizer.json: text needs one, or vocab.json and merges.txt; token ids can use "
-            "load_checkpoint"
-        )
-    settings = read_settings(folder / CONFIG)
-    bos = special_names(folder).get("bos_token")
-    if read.tokenizer.post_processor is None and bos is not None and settings.get("add_bos_token") is True:
-        return replace(read, front=tuple(read.encode(bos)))
-    return read
+def with_bos(tokenizer: FileTokenizer, bos: str | None, settings: Mapping[str, Any]) -> FileTokenizer:
+    """The tokenizer with `bos` in front of raw texts, where only tokenizer_config.json asks for it."""
+    if tokenizer.tokenizer.post_processor is None and bos is not None and settings.get("add_bos_token") is True:
+        return replace(tokenizer, front=tuple(tokenizer.encode(bos)))
+    return tokenizer
 
 
-def special_names(folder: Path) -> dict[str, str]:
-    """The special tokens that tokenizer_config.json names, or else special_tokens_map.json: bos_token and so on."""
-    named = {}
-    for file in ("special_tokens_map.json", CONFIG):
-        for name, token in read_settings(folder / file).items():
-            content = token.get("content") if isinstance(token, dict) else token
-            if name.endswith("_token") and isinstance(content, str):
-                named[name] = content
-    return named
-
-
-def mask_id(folder: Path) -> int | None:
-    """The id of the mask token that a folder's tokenizer names; None where it names none or has no tokenizer.json."""
-    text, path = special_names(folder).get("mask_token"), folder / "tokenizer.json"
-    return None if text is None or not path.is_file() else FileTokenizer.load(path).tokenizer.token_to_id(text)
-
-
-def _byte_pairs(folder: Path) -> Tokenizer:
-    """Qwen2's tokenizer from its files: NFC, pieces, bytes, pairs; tokenizer_config.json lists what comes after them.
+def byte_pairs(folder: Path, settings: Mapping[str, Any]) -> Tokenizer:
+    """Qwen2's tokenizer from its files: NFC, pieces, bytes, pairs; `settings`, tokenizer_config.json, list the rest.
 
     Dream's own class, which is code, does the same (tokenization_dream.py of its repositories).
     """
-    settings = read_settings(folder / CONFIG)
     if settings.get("tokenizer_class") not in BYTE_PAIRS:
         raise ValueError(
             f"{folder} has no tokenizer.json, and vocab.json of a {settings.get('tokenizer_class')}; known are "

@@ -10,32 +10,26 @@ import torch
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
-from unveil.checkpoints.dream import DREAM
 from unveil.checkpoints.family import Family
-from unveil.checkpoints.llada import LLADA
-from unveil.checkpoints.llama import A2D_LLAMA, A2D_QWEN2, A2D_QWEN3, LLAMA, QWEN2, QWEN3
+from unveil.checkpoints.folder import INDEX, Folder
 from unveil.checkpoints.quantise import check_whole
-from unveil.checkpoints.tokenizer import mask_id
-from unveil.files import read_json, write_json
+from unveil.files import write_json
 from unveil.models.tensors import write_tensors
 from unveil.models.transformer import Architecture, Transformer
 
-INDEX = "model.safetensors.index.json"
-KNOWN = (LLADA, DREAM, LLAMA, QWEN2, QWEN3, A2D_LLAMA, A2D_QWEN2, A2D_QWEN3)
-FAMILIES = {family.model_type: family for family in KNOWN}
 # (model, name, weight as it was just read) -> what is kept under that name; None: it is in the model already
 Change = Callable[[Transformer, str, Tensor], Tensor | None]
 
 
 def load_checkpoint(
-    folder: Path,
+    folder: Folder,
     *,
     device: torch.device | str = "cpu",
     dtype: torch.dtype | None = None,
     attention: str | None = None,
     changes: Sequence[Change] = (),
 ) -> Transformer:
-    """Read a folder of a layout in FAMILIES straight onto `device` in `dtype` (None: as stored).
+    """Read a folder of a known layout straight onto `device` in `dtype` (None: as stored).
 
     `attention` is causal or bidirectional where the layout leaves the choice (Llama, Qwen2, Qwen3); None: what
     config.json says. Weight after weight is read and goes through `changes`: a second copy of them all is never in
@@ -43,7 +37,7 @@ def load_checkpoint(
     or broken config.json, an unknown model_type, a truncated file, missing, surplus or wrongly shaped tensors, and
     weights that are not finite.
     """
-    family, architecture = read_architecture(folder, attention)
+    family, architecture = folder.laid_out(attention)
     with torch.device("meta"):
         model = Transformer(architecture)
     expected = {family.published(name): name for name in model.state_dict()}
@@ -102,61 +96,25 @@ def lost(family: Family, architecture: Architecture) -> str:
     mine = vars(architecture)
     try:
         theirs = vars(family.read(family.write(architecture)))
-    except ValueError:  # a causal model's [MASK], one past the end
+    except ValueError:  # a causal model without [MASK], in a layout of bidirectional ones
         theirs = mine | {"mask_id": None, "rule": None}
     return ", ".join(f"{name}={mine[name]!r}" for name in mine if mine[name] != theirs[name])
 
 
-def read_config(folder: Path) -> dict[str, Any]:
-    """The folder's config.json; ValueError where it is missing or broken."""
-    if not (folder / "config.json").is_file():
-        raise ValueError(f"{folder} has no config.json: give a folder that holds a published checkpoint")
-    return read_json(folder / "config.json")
-
-
-def read_architecture(folder: Path, attention: str | None = None) -> tuple[Family, Architecture]:
-    """The layout and the architecture that a folder's config.json names; `attention` as for `load_checkpoint`.
-
-    No weights are read. Raises ValueError for a missing or broken config.json, an unknown model_type, settings that
-    this transformer does not have, and a bidirectional model without a mask token.
-    """
-    config = read_config(folder)
-    kind = config.get("model_type")
-    if kind not in FAMILIES:
-        raise ValueError(f"{folder}: model_type {kind!r} is unknown, known are {', '.join(FAMILIES)}")
-    family = FAMILIES[kind]
-    family.check(config)
-    config = family.attending(config, attention)
-    return family, family.read(config if family.causal(config) else with_mask(folder, config))
-
-
-def with_mask(folder: Path, config: dict[str, Any]) -> dict[str, Any]:
-    """The settings with the mask_token_id of the folder's tokenizer where they have none, as those of dLLM's models."""
-    return config if config.get("mask_token_id") is not None else config | {"mask_token_id": mask_id(folder)}
-
-
-def _files(folder: Path, expected: set[str], spare: str | None) -> list[tuple[Path, list[str]]]:
+def _files(folder: Folder, expected: set[str], spare: str | None) -> list[tuple[Path, list[str]]]:
     """Every safetensors file with the tensors to take from it; names are checked before anything is read.
 
     `spare` may be missing.
     """
-    index = folder / INDEX
-    if index.is_file():
-        mapping = read_json(index).get("weight_map")
-        if not isinstance(mapping, dict):
-            raise ValueError(f"{index} has no weight_map: download it again")
-        paths = [folder / name for name in sorted(set(mapping.values()))]
-    else:
-        paths = [folder / "model.safetensors"]
     found: dict[str, Path] = {}
-    for path in paths:
+    for path in folder.weights:
         for name in open_tensors(path).keys():
             found[name] = path
     missing, extra = sorted(expected - set(found) - {spare}), sorted(set(found) - expected)
     if missing or extra:
         text = "; ".join(f"{kind} {few(names)}" for kind, names in (("missing", missing), ("surplus", extra)) if names)
         raise ValueError(f"{folder}: the tensors do not fit config.json: {text}")
-    return [(path, [name for name in found if found[name] == path and name in expected]) for path in paths]
+    return [(path, [name for name in found if found[name] == path and name in expected]) for path in folder.weights]
 
 
 def open_tensors(path: Path, device: str = "cpu") -> Any:

@@ -1,49 +1,38 @@
-"""The program `unveil`: one verb, one file. Heavy imports are inside the verbs, so that help is instant."""
+"""The program `unveil`: one verb, one file of `verbs`. Heavy imports are inside the verbs, so that help is instant."""
 
+from importlib import import_module
+from pkgutil import iter_modules
 from typing import Annotated
 
 import typer
 
-from unveil.cli import (
-    bench,
-    compare,
-    decode,
-    demo,
-    diagnose,
-    evaluate,
-    export,
-    frontier,
-    lm_eval,
-    models,
-    trace,
-    train,
-    verify,
-)
+from unveil.cli import verbs
 from unveil.cli.errors import Verbs
 
-app = typer.Typer(
-    name="unveil",
-    cls=Verbs,
-    add_completion=False,
-    no_args_is_help=True,
-    pretty_exceptions_enable=False,
-    context_settings={"help_option_names": ["-h", "--help"]},
-)
-app.command("decode")(decode.decode)
-app.command("trace")(trace.trace)
-app.command("evaluate")(evaluate.evaluate)
-app.command("compare")(compare.compare)
-app.command("frontier")(frontier.frontier)
-app.command("lm-eval", cls=lm_eval.WithTheirHelp, context_settings=lm_eval.CONTEXT, no_args_is_help=True)(
-    lm_eval.lm_eval
-)
-app.command("diagnose")(diagnose.diagnose)
-app.command("verify")(verify.verify)
-app.command("bench")(bench.bench)
-app.command("export")(export.export)
-app.command("models")(models.models)
-app.command("demo")(demo.demo)
-app.add_typer(train.app, name="train")
+
+def _program() -> typer.Typer:
+    """All verbs, each in a file of its own, which has a function of that name; `train` is a group of its own.
+
+    A file's COMMAND, if it has one, are more settings of typer's `command`.
+    """
+    made = typer.Typer(
+        name="unveil",
+        cls=Verbs,
+        add_completion=False,
+        no_args_is_help=True,
+        pretty_exceptions_enable=False,
+        context_settings={"help_option_names": ["-h", "--help"]},
+    )
+    for name in sorted(found.name for found in iter_modules(verbs.__path__)):
+        module = import_module(f"{verbs.__name__}.{name}")
+        if hasattr(module, "app"):
+            made.add_typer(module.app, name=name)
+        else:
+            made.command(name.replace("_", "-"), **getattr(module, "COMMAND", {}))(getattr(module, name))
+    return made
+
+
+app = _program()
 
 
 def _version(wanted: bool) -> bool:

@@ -20,7 +20,7 @@ class Verbs(TyperGroup):
             return super().invoke(ctx)
         except BrokenPipeError:
             raise  # the reader of a pipe left: typer ends quietly
-        except (ValueError, OSError) as error:
+        except (ValueError, OSError, FloatingPointError) as error:
             if sys.flags.dev_mode:
                 raise
             _complain("error:", sentence(error))
@@ -49,6 +49,6 @@ def sentence(error: Exception) -> str:
 def _complain(word: str, text: str) -> None:
     from rich.text import Text
 
-    from unveil.cli.show import err, plain
+    from unveil.terminal import err, plain
 
     err().print(Text.assemble((word, "bold red"), " ", plain(text)), soft_wrap=True)

@@ -1,18 +1,16 @@
 """The arguments and options that several verbs share, each explained once."""
 
+from collections.abc import Callable
+from functools import wraps
+from inspect import Parameter, signature
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
-SAMPLERS = (  # as in decoding.spec
-    "llada", "dream", "fast_dllm", "eb_sampler", "remdm", "evotoken", "left_to_right", "policy",
-)  # fmt: skip
-TASKS = (  # the same for tasks
-    "sudoku", "countdown", "sums", "rules", "gsm8k", "math500", "svamp", "countdown-text", "sudoku-text", "humaneval",
-    "mbpp",
-)  # fmt: skip
-LAYOUTS = ("llada", "dream", "llama", "qwen2", "qwen3", "a2d-llama", "a2d-qwen2", "a2d-qwen3", "hf")  # of checkpoints
+from unveil import catalogue
+
+SAMPLERS, TASKS = tuple(catalogue.samplers()), tuple(catalogue.tasks())
 
 ModelName = Annotated[
     str,
@@ -125,3 +123,61 @@ TrustRemoteCode = Annotated[
         "whatever you can.",
     ),
 ]
+TaskSpec = Annotated[
+    str,
+    typer.Option(
+        "--task",
+        metavar="TASK",
+        help=f"What is asked and judged: NAME or NAME:key=value,...; names are {', '.join(TASKS)}. "
+        "For example sudoku:givens=4-6.",
+    ),
+]
+Data = Annotated[
+    Path | None,
+    typer.Option(
+        "--data",
+        metavar="FILE",
+        exists=True,
+        dir_okay=False,
+        help="Problems, a file as the task publishes them. Default: fresh ones where the task makes them, else the "
+        "published test split, from the hub.",
+        show_default=False,
+    ),
+]
+Limit = Annotated[
+    int | None,
+    typer.Option(
+        "--limit",
+        min=1,
+        help="How many problems. Default: all of them, or 200 where they are made fresh.",
+        show_default=False,
+    ),
+]
+
+LOADING: dict[str, Any] = {  # the fields of Loading that are options
+    "threads": Threads,
+    "device": Device,
+    "dtype": Dtype,
+    "revision": Revision,
+    "adapter": AdapterName,
+    "bits": Bits,
+    "trust_remote_code": TrustRemoteCode,
+}
+
+
+def loads(verb: Callable[..., None]) -> Callable[..., None]:
+    """Put the options of LOADING in the place of a verb's parameter `loading`, a dict."""
+    own = signature(verb)
+
+    @wraps(verb)
+    def spread(**given: Any) -> None:
+        loading = {name: given.pop(name) for name in LOADING}
+        verb(loading=loading, **given)
+
+    kept = [parameter for name, parameter in own.parameters.items() if name != "loading"]
+    added = [
+        Parameter(name, Parameter.KEYWORD_ONLY, default=False if name == "trust_remote_code" else None, annotation=kind)
+        for name, kind in LOADING.items()
+    ]
+    spread.__signature__ = own.replace(parameters=[*kept, *added])  # type: ignore[attr-defined]
+    return spread

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from types import TracebackType
 from typing import TYPE_CHECKING
 
-from unveil.cli.show import out, plain
+from unveil.terminal import out, plain
 
 if TYPE_CHECKING:
     from rich.console import Console, RenderableType

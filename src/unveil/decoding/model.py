@@ -1,25 +1,20 @@
 """Text in, text out: a denoiser with its tokenizer."""
 
 import re
-from collections.abc import Iterator, Sequence
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
-from os import PathLike, fspath
 from typing import NamedTuple
 
 import torch
 
 from unveil.canvas import Canvas
-from unveil.checkpoints.adapters import adapter_folder, read_adapter
-from unveil.checkpoints.chat import ChatTemplate, chat_template, has_template
-from unveil.checkpoints.family import ends
-from unveil.checkpoints.hf import Borrowed, load_denoiser
-from unveil.checkpoints.locate import changed, commit_of, fingerprint, locate, place
-from unveil.checkpoints.quantise import packing
-from unveil.checkpoints.tokenizer import Codec, FileTokenizer, load_tokenizer
-from unveil.checkpoints.weights import Change
+from unveil.checkpoints.chat import ChatTemplate
+from unveil.checkpoints.hf import Borrowed
+from unveil.checkpoints.tokenizer import Codec
 from unveil.decoding.prompt import Prompt, question, rendered, tokens_until, until
 from unveil.decoding.spec import parse_sampler
-from unveil.files import read_settings
 from unveil.models.denoiser import Denoiser
 from unveil.models.guidance import Guided
 from unveil.models.transformer import Transformer
@@ -52,55 +47,6 @@ class Model:
     commit: str | None = None  # of the hub repository that it is from
     adapter: str | None = None  # a fingerprint of the adapter that was added
     bits: int | None = None  # of the layers' weights, None: as loaded
-
-    @classmethod
-    def load(
-        cls,
-        name: str | PathLike[str],
-        *,
-        revision: str | None = None,
-        device: str | None = None,
-        dtype: str | None = None,
-        attention: str | None = None,
-        trust_remote_code: bool = False,
-        adapter: str | PathLike[str] | None = None,
-        bits: int | None = None,
-    ) -> "Model":
-        """A shipped model, a folder with its tokenizer, or a hub repository.
-
-        Layouts: those of LLaDA, Dream, Llama, Qwen2 and Qwen3; others run through transformers, without a cache.
-        Default device: a GPU if there is one; default dtype: float32 on a CPU, else as stored. `attention`: causal or
-        bidirectional, where a model leaves the choice. A folder's own code runs only with `trust_remote_code`.
-        `adapter`, a folder or a hub repository in PEFT's format, is added to the weights as they are read; `bits` (8 or
-        4) then rounds the layers' weights, all else stays in `dtype`.
-        Chats need transformers. Without it rows do not end with what a chat template writes after an answer, either.
-        Raises ValueError for whatever is missing or broken, saying which file.
-        """
-        folder = locate(fspath(name), revision, code=trust_remote_code)
-        where, kind = place(device, dtype)
-        added = None if adapter is None else adapter_folder(fspath(adapter))
-        tokenizer = load_tokenizer(folder)
-        chat = chat_template(folder) if has_template(folder) else None
-        turn_end = _turn_end(chat, tokenizer)  # before large weights are read
-        changes: list[Change] = [] if added is None else [read_adapter(added, folder).merge]
-        changes += [] if bits is None else [packing(bits)]
-        denoiser = load_denoiser(
-            folder, device=where, dtype=kind, attention=attention, trust_remote_code=trust_remote_code, changes=changes
-        )
-        mark = None if added is None else fingerprint(added)
-        settings = read_settings(folder / "generation_config.json")
-        return cls(
-            name=fspath(name),
-            denoiser=denoiser,
-            tokenizer=tokenizer,
-            new_tokens=int(settings.get("max_new_tokens", 128)),
-            revision=changed(fingerprint(folder), mark, bits),
-            end_ids=tuple(dict.fromkeys([*ends(settings), *denoiser.architecture.end_ids, *turn_end])),
-            chat=chat,
-            commit=commit_of(folder),
-            adapter=mark,
-            bits=bits,
-        )
 
     @property
     def dtype(self) -> torch.dtype:
@@ -146,16 +92,36 @@ class Model:
         """A prompt and its masks. ValueError as `ids` and `blank`."""
         return self.blank(self.ids(prompt), new_tokens=new_tokens, seed=seed)
 
-    def blank(self, ids: Sequence[int], *, new_tokens: int | None = None, seed: int = 0) -> Canvas:
-        """The tokens of a prompt and masks. ValueError if there are none, one is [MASK], or they exceed the context."""
+    def canvases(
+        self, prompts: Sequence[Prompt], *, new_tokens: int | None = None, seed: int = 0, first: int = 0
+    ) -> list[Canvas]:
+        """A canvas for each prompt; prompt i draws its noise from seed + i.
+
+        ValueError as `canvas`, naming the number of the prompt, counted from `first`.
+        """
+        rows = []
+        for number, prompt in enumerate(prompts):
+            with _named(f"prompt {first + number}"):
+                ids = self.ids(prompt)
+                self._fits(len(ids), self.new_tokens if new_tokens is None else new_tokens)
+            rows.append(self.blank(ids, new_tokens=new_tokens, seed=seed + number, number=first + number))
+        return rows
+
+    def blank(self, ids: Sequence[int], *, new_tokens: int | None = None, seed: int = 0, number: int = 0) -> Canvas:
+        """The tokens of a prompt and masks.
+
+        ValueError, calling it by its `number`, for no tokens, for [MASK] among them, and for more than the context.
+        """
         count = self.new_tokens if new_tokens is None else new_tokens
         self._fits(len(ids), count)
-        mask_id = self.denoiser.mask_id
-        return Canvas.blank([ids], count, mask_id=mask_id, end_ids=self.end_ids, seed=seed, device=self.device)
+        return Canvas.blank(
+            [ids], count, mask_id=self.denoiser.outline.blank_id, end_ids=self.end_ids, seed=seed, device=self.device,
+            first=number,
+        )  # fmt: skip
 
     def template(self, text: str, *, seed: int = 0) -> Canvas:
         """Infilling: `[MASK]` in the text is one hole, `[MASK:5]` five. Everything else stays as it is."""
-        a = self.denoiser.architecture
+        mask_id = self.denoiser.outline.blank_id
         ids = list(self.tokenizer.front)
         last = 0
         for hole in HOLE.finditer(text):
@@ -163,24 +129,25 @@ class Model:
             if count < 1:
                 raise ValueError(f"the template has a hole of no tokens, {hole.group()}: write [MASK] or [MASK:5]")
             self._fits(len(ids), count)
-            ids += self.tokenizer.encode(text[last : hole.start()]) + [a.mask_id] * count
+            ids += self.tokenizer.encode(text[last : hole.start()]) + [mask_id] * count
             last = hole.end()
         ids += self.tokenizer.encode(text[last:])
-        if a.mask_id not in ids:
+        if mask_id not in ids:
             raise ValueError(f"the template {text!r} has no hole: write [MASK] (or [MASK:5]) where tokens are wanted")
         self._fits(len(ids), 0)
-        return Canvas.template([ids], mask_id=a.mask_id, seed=seed, device=self.device)
+        return Canvas.template([ids], mask_id=mask_id, seed=seed, device=self.device)
 
     def sampler(self, sampler: Sampler | str | None, canvas: Canvas) -> Sampler:
         """A sampler from a value, a spec such as "fast_dllm:threshold=0.9", or one token a forward.
 
         ValueError for a causal model without a mask token and a sampler that opens any but the leftmost mask.
         """
-        causal = self.denoiser.mask_id >= self.denoiser.architecture.vocabulary
+        outline = self.denoiser.outline
+        blind = outline.mask_id is None
         if not isinstance(sampler, Sampler):
-            left = "left_to_right:cache=block" if isinstance(self.denoiser, Transformer) else "left_to_right"
-            sampler = parse_sampler(sampler or (left if causal else "llada"), int(canvas.num_undecided.max()))
-        if causal and sampler.blocks.size != 1:
+            left = "left_to_right:cache=block" if outline.caches else "left_to_right"
+            sampler = parse_sampler(sampler or (left if blind else "llada"), int(canvas.num_undecided.max()))
+        if blind and sampler.blocks.size != 1:
             raise ValueError(f"{self.name} is causal and predicts only the token after what it sees: use left_to_right")
         return sampler
 
@@ -203,12 +170,7 @@ class Model:
         if isinstance(prompts, str):
             raise ValueError("prompts is one text: give a list, for example [text]")
         until("", stop)  # refused now, not after the first row
-        rows = []
-        for number, prompt in enumerate(prompts):
-            try:
-                rows.append(self.canvas(prompt, new_tokens=new_tokens, seed=seed + number))
-            except ValueError as error:  # each row is built alone and calls itself the first
-                raise ValueError(str(error).replace("prompt 0", f"prompt {number}", 1)) from None
+        rows = self.canvases(prompts, new_tokens=new_tokens, seed=seed)
         answers: dict[int, Answer] = {}
         for _, finished in self.stream(rows, sampler, batch=batch, guidance=guidance):
             answers.update({number: self.answer(row, stop) for number, row in finished})
@@ -222,6 +184,34 @@ class Model:
             widest = max(rows, key=lambda row: int(row.end - row.start))
             yield from steps_queue(self.sampler(sampler, widest), self.guided(guidance), rows, batch=batch)
 
+    def in_order(
+        self,
+        rows: Sequence[Canvas],
+        sampler: Sampler | str | None = None,
+        *,
+        batch: int = 16,
+        guidance: float = 0.0,
+        see: Sequence[Callable[[Step], object]] = (),
+    ) -> Iterator[tuple[Canvas, float]]:
+        """The finished rows in the order given, each with the seconds from the start to its end.
+
+        Each of `see` is called with every step, as it happens.
+        """
+        waiting: dict[int, tuple[Canvas, float]] = {}
+        began, following = time.perf_counter(), 0
+        for step, ended in self.stream(rows, sampler, batch=batch, guidance=guidance):
+            for look in see:
+                look(step)
+            seconds = time.perf_counter() - began
+            waiting.update({number: (row, seconds) for number, row in ended})
+            while following in waiting:
+                yield waiting.pop(following)
+                following += 1
+
+    def text(self, row: Canvas) -> str:
+        """The text of all columns of a one-row canvas, given and filled."""
+        return self.tokenizer.decode(row.tokens[0, : int(row.end[0])].tolist())
+
     def guided(self, scale: float) -> Denoiser:
         """The denoiser, under classifier-free guidance where `scale` is not 0."""
         return Guided(inner=self.denoiser, scale=scale) if scale else self.denoiser
@@ -232,7 +222,7 @@ class Model:
         A token in which a stop text begins counts where it also writes text before it.
         """
         tokens = row.answer(0)
-        complete = self.denoiser.mask_id not in tokens
+        complete = self.denoiser.outline.blank_id not in tokens
         whole = self.tokenizer.decode(tokens)
         text = until(whole, stop)
         if text != whole:
@@ -240,7 +230,7 @@ class Model:
         return Answer(text, tokens, int(row.nfe), complete)
 
     def _fits(self, given: int, new: int) -> None:
-        room = self.denoiser.architecture.max_columns
+        room = self.denoiser.outline.context
         if given + new > room:
             raise ValueError(
                 f"{given} tokens and {new} new ones exceed the model's context of {room}: "
@@ -248,7 +238,10 @@ class Model:
             )
 
 
-def _turn_end(chat: ChatTemplate | None, tokenizer: FileTokenizer) -> list[int]:
-    """The special token that ends an answer in a chat: EoT where LLaDA-8B-Instruct's settings name only EOS."""
-    ids = [] if chat is None else tokenizer.encode(chat.turn_end.lstrip())
-    return [token for token in ids[:1] if tokenizer.is_special(token)]
+@contextmanager
+def _named(what: str) -> Iterator[None]:
+    """Errors inside say what they are about."""
+    try:
+        yield
+    except ValueError as error:
+        raise ValueError(f"{what}: {error}") from None

@@ -1,17 +1,12 @@
 """Samplers by name: `llada:steps=32,block=16` is recipes.llada(new_tokens, steps=32, block=16)."""
 
-import inspect
-from collections.abc import Callable
 from itertools import product
-from typing import Any, get_args
+from typing import Any
 
-from unveil.policies.recipe import policy
+from unveil import catalogue
 from unveil.policies.store import locate_policy, policy_mark
-from unveil.sampling.recipes import RECIPES
 from unveil.sampling.sampler import Sampler
-from unveil.specs import read_spec
-
-SAMPLERS: dict[str, Callable[..., Sampler]] = {**RECIPES, "policy": policy}
+from unveil.settings import convert, keywords, split_spec
 
 
 def parse_sampler(text: str, new_tokens: int) -> Sampler:
@@ -20,24 +15,26 @@ def parse_sampler(text: str, new_tokens: int) -> Sampler:
     Raises ValueError for an unknown name or key (with the nearest known one), for values of the wrong type, and for
     settings that the recipe refuses (a policy that does not load, for example).
     """
-    name, settings = split_spec(text)
-    return SAMPLERS[name](new_tokens, **settings)
+    name, settings = read_sampler(text)
+    sampler: Sampler = catalogue.samplers()[name].load()(new_tokens, **settings)
+    return sampler
 
 
-def split_spec(text: str) -> tuple[str, dict[str, Any]]:
+def read_sampler(text: str) -> tuple[str, dict[str, Any]]:
     """The recipe's name and its settings, checked against its signature but not built."""
     name, colon, rest = text.partition(":")
-    name, texts = read_spec("sampler", name.replace("-", "_") + colon + rest, SAMPLERS, recipe_settings)
-    legal = recipe_settings(SAMPLERS[name])
-    return name, {key: _convert(key, value, legal[key].annotation) for key, value in texts.items()}
+    known = catalogue.samplers()
+    name, texts = split_spec("sampler", name.replace("-", "_") + colon + rest, known, lambda entry: entry.settings)
+    legal = keywords(known[name].load())
+    return name, {key: convert(key, value, legal[key].annotation) for key, value in texts.items()}
 
 
 def mark(text: str) -> str:
     """What a sampler's results belong to: its spec, and the contents of the policy that it names.
 
-    ValueError as `split_spec`, and for a policy that is not there.
+    ValueError as `read_sampler`, and for a policy that is not there.
     """
-    name, settings = split_spec(text)
+    name, settings = read_sampler(text)
     if name != "policy":
         return text
     folder = locate_policy(path=settings.get("path"), name=settings.get("name"))
@@ -65,25 +62,3 @@ def grid_items(spec: str) -> tuple[str, list[tuple[str, str, list[str]]]]:
             raise ValueError(f"{item!r} in sampler {spec!r} has an empty value: write {key}=VALUE or {key}=VALUE|VALUE")
         items.append((key, equals, values))
     return name.strip(), items
-
-
-def recipe_settings(recipe: Callable[..., Sampler]) -> dict[str, inspect.Parameter]:
-    """The keyword settings of a recipe."""
-    parameters = inspect.signature(recipe).parameters.values()
-    return {p.name: p for p in parameters if p.kind is inspect.Parameter.KEYWORD_ONLY}
-
-
-def _convert(key: str, value: str, annotation: Any) -> Any:
-    kinds = [kind for kind in (get_args(annotation) or (annotation,)) if kind is not type(None)]
-    if value.lower() == "none" and len(kinds) < len(get_args(annotation)):
-        return None
-    kind = kinds[0]
-    if kind is bool:
-        if value.lower() not in ("true", "false"):
-            raise ValueError(f"{key}={value!r} is not a truth value: use true or false")
-        return value.lower() == "true"
-    try:
-        return kind(value)
-    except ValueError:
-        wanted = {int: "a whole number", float: "a number"}[kind]
-        raise ValueError(f"{key}={value!r} is not {wanted}") from None

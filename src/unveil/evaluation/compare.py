@@ -5,11 +5,15 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, Literal, NamedTuple
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 from unveil.evaluation.items import Item, items_beside
 from unveil.evaluation.statistics import Difference, holm, mcnemar, paired_difference, wilson
 from unveil.files import read_jsonl
+from unveil.terminal import plain, rendered, spaced, table
+
+if TYPE_CHECKING:
+    from rich.table import Table
 
 Grader = Literal["strict", "compat"]
 FIELDS = {"strict": "correct", "compat": "compat"}  # of an item
@@ -66,6 +70,9 @@ class Comparison:
     n: int
     grader: Grader
     lines: list[Line]
+
+    def __str__(self) -> str:
+        return rendered(comparison_table(self))
 
     def to_json(self) -> dict[str, Any]:
         """The fields as JSON types."""
@@ -204,3 +211,25 @@ def _check_same(first: Judged, other: Judged) -> None:
 def _some(ids: Sequence[str]) -> str:
     more = f" and {len(ids) - MANY} more" if len(ids) > MANY else ""
     return ", ".join(ids[:MANY]) + more
+
+
+def comparison_table(found: Comparison) -> "Table":
+    """A line per result."""
+    corrected = "p (McNemar,\nHolm)" if len(found.lines) > 2 else "p\n(McNemar)"
+    by = {"strict": "the strict grader", "compat": "the published rule"}[found.grader]
+    shown = table(
+        "result", "correct", "95 %\ninterval", "to the first, points\n(paired 95 %)", "only this/\nonly first",
+        corrected, title=plain(f"{found.task}: {found.n} problems by {by}"),
+    )  # fmt: skip
+    for line in found.lines:
+        interval = f"{100 * line.ci_low:.1f}-{100 * line.ci_high:.1f}"
+        shown.add_row(spaced(line.label), f"{line.accuracy:.1%}", interval, *_against(line.behind))
+    return shown
+
+
+def _against(behind: Behind | None) -> tuple[str, str, str]:
+    if behind is None:
+        return "-", "-", "-"
+    mean, low, high = (round(100 * share, 1) + 0.0 for share in behind.difference)  # no -0.0
+    p = f"{behind.p_holm:.4f}" if behind.p_holm >= 0.0001 else "<0.0001"
+    return f"{mean:+.1f} ({low:+.1f} to {high:+.1f})", f"{behind.only_this}/{behind.only_first}", p

@@ -14,7 +14,7 @@ import numpy as np
 from jaxtyping import Float
 
 from unveil.decoding.spec import expand, grid_items
-from unveil.evaluation.frontier_plot import GRID
+from unveil.evaluation.plots import GRID
 from unveil.evaluation.statistics import Difference, paired_difference
 from unveil.tasks.task import Generated, Problem
 
@@ -182,6 +182,19 @@ def area(points: Sequence[Point], span: Span) -> float:
         raise ValueError(f"the range of forwards is {span.low:g} to {span.high:g}; it needs 0 < low < high, as in 2-32")
     forwards, accuracy = np.array(sorted(points), np.float64).reshape(-1, 2).T
     return _area(forwards, accuracy, span)
+
+
+def span_from(text: str | None) -> Span | None:
+    """The range of "2-32". ValueError unless 0 < low < high."""
+    if text is None:
+        return None
+    low, _, high = text.partition("-")
+    try:
+        span = Span(float(low), float(high))
+    except ValueError:
+        raise ValueError(f"--range is {text!r}; write two numbers of forwards, such as 2-32") from None
+    area([], span)
+    return span
 
 
 def _area(forwards: Float[np.ndarray, " S"], accuracy: Float[np.ndarray, " S"], span: Span) -> float:

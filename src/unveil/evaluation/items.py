@@ -10,8 +10,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from unveil.evaluation.processes import Processes
 from unveil.files import append_line, read_jsonl
+from unveil.processes import Processes
 
 Item = dict[str, Any]
 

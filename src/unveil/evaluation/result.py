@@ -3,13 +3,15 @@
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+from unveil.evaluation.evaluation import Evaluation, Record
 from unveil.evaluation.items import Item
-from unveil.evaluation.planned import planned
-from unveil.evaluation.record import Record
-from unveil.evaluation.setup import Setup
 from unveil.evaluation.statistics import ratio_interval, wilson
+from unveil.terminal import plain, rendered, spaced, table
+
+if TYPE_CHECKING:
+    from rich.table import Table
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -59,17 +61,32 @@ class Result:
         return asdict(self)
 
 
-def summed(setup: Setup, items: Sequence[Item], *, batch: int, record: Record) -> Result:
+class Results(tuple[Result, ...]):
+    """The results of one command, a sampler each; printed they are its tables."""
+
+    def tables(self) -> "list[Table]":
+        """Accuracy and cost, and the same answers by the published rule where the task has one."""
+        return [results_table(self), *([published_table(self)] if self[0].compat is not None else [])]
+
+    def to_json(self) -> dict[str, Any]:
+        """One result as its fields, several as {"results": [...]}."""
+        return self[0].to_json() if len(self) == 1 else {"results": [one.to_json() for one in self]}
+
+    def __str__(self) -> str:
+        return rendered(*self.tables())
+
+
+def summed(evaluation: Evaluation, items: Sequence[Item], *, batch: int, record: Record) -> Result:
     """The result of judged items, one for each problem."""
-    assert setup.spec is not None
-    plan = planned(setup.sampler, setup.task.num_masks)
+    assert evaluation.spec is not None
+    plan = evaluation.plan
     nfe, tokens, columns, seconds = ([x[name] for x in items] for name in ("nfe", "tokens", "columns", "seconds"))
     return Result(
-        task=setup.task.name,
-        difficulty=setup.task.describe,
-        model=setup.model.name,
-        sampler=setup.spec,
-        guidance=setup.guidance,
+        task=evaluation.task.name,
+        difficulty=evaluation.task.describe,
+        model=evaluation.model.name,
+        sampler=evaluation.spec,
+        guidance=evaluation.guidance,
         n=len(items),
         **_share(items, "correct", ("accuracy", "ci_low", "ci_high")),
         **_share(items, "compat", ("compat", "compat_low", "compat_high")),
@@ -81,14 +98,14 @@ def summed(setup: Setup, items: Sequence[Item], *, batch: int, record: Record) -
         tokens_per_second=sum(tokens) / max(sum(seconds), 1e-9),
         seconds=sum(seconds),
         incomplete=sum(not item["complete"] for item in items),
-        num_masks=setup.task.num_masks,
+        num_masks=evaluation.task.num_masks,
         steps=plan.steps,
         block=plan.block,
-        seed=setup.seed,
+        seed=evaluation.seed,
         batch=batch,
-        dtype=str(setup.model.dtype).removeprefix("torch."),
-        device=str(setup.model.device),
-        revision=setup.model.revision,
+        dtype=str(evaluation.model.dtype).removeprefix("torch."),
+        device=str(evaluation.model.device),
+        revision=evaluation.model.revision,
         record=record,
     )
 
@@ -105,3 +122,36 @@ def _ratio(tops: Sequence[int], bottoms: Sequence[int] | None, names: tuple[str,
     """A ratio of sums (without bottoms the mean), and its interval."""
     ratio = sum(tops) / (len(tops) if bottoms is None else sum(bottoms))
     return dict(zip(names, (ratio, *ratio_interval(tops, bottoms)), strict=True))
+
+
+def results_table(results: Sequence[Result]) -> "Table":
+    """A line per sampler."""
+    first = results[0]
+    title = f"{first.task} with {first.model}: {first.n} problems, {first.num_masks} masks, seed {first.seed}"
+    shown = table(
+        "sampler", "correct", "95 %\ninterval", "forwards", "tokens/\nforward", "token-\nforwards", "tokens/\nsecond",
+        "steps/\nblock", title=plain(title) + (f", guidance {first.guidance}" if first.guidance else ""),
+    )  # fmt: skip
+    for result in results:
+        shown.add_row(
+            spaced(result.sampler),
+            f"{result.accuracy:.1%}",
+            f"{100 * result.ci_low:.1f}-{100 * result.ci_high:.1f}",
+            f"{result.nfe_mean:.2f}",
+            f"{result.tokens_per_forward:.2f}",
+            f"{result.token_forwards:,.0f}",
+            f"{result.tokens_per_second:,.0f}",
+            f"{'-' if result.steps is None else result.steps}/{result.block}",
+        )
+    return shown
+
+
+def published_table(results: Sequence[Result]) -> "Table":
+    """The same answers by the published rule, a line per sampler."""
+    shown = table("sampler", "correct", "95 %\ninterval", "<remarks", title="By the published rule")
+    for result in results:
+        assert result.compat is not None and result.compat_low is not None and result.compat_high is not None
+        remarks = ", ".join(f"{remark} {count}" for remark, count in result.remarks.items())
+        interval = f"{100 * result.compat_low:.1f}-{100 * result.compat_high:.1f}"
+        shown.add_row(spaced(result.sampler), f"{result.compat:.1%}", interval, plain(remarks) or "-")
+    return shown

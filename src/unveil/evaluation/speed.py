@@ -4,15 +4,27 @@ import time
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from statistics import median
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
 
 from unveil.canvas import Canvas
 from unveil.decoding.model import Model
-from unveil.models.denoiser import Cache, Denoiser, Prediction, Want
+from unveil.models.denoiser import Cache, Prediction, Want, Wrapped
 from unveil.sampling.queue import steps_queue
+from unveil.terminal import busy, plain, rendered, spaced, table
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+PROMPT_TOKENS = 32  # of the random prompts, or what the context leaves
+DEFAULTS = (
+    "llada",
+    "fast_dllm:threshold=0.9",
+    "fast_dllm:threshold=0.9,block=8,cache=prefix",
+    "fast_dllm:threshold=0.9,block=8,cache=dual",
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,22 +55,23 @@ class Speed:
         return asdict(self)
 
 
-@dataclass(frozen=True, kw_only=True)
-class Timed:
+class Speeds(tuple[Speed, ...]):
+    """The speeds of several samplers; printed they are a table."""
+
+    def to_json(self) -> dict[str, Any]:
+        """One speed as its fields, several as {"results": [...]}."""
+        return self[0].to_json() if len(self) == 1 else {"results": [one.to_json() for one in self]}
+
+    def __str__(self) -> str:
+        return rendered(speeds_table(self))
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Timed(Wrapped):
     """A denoiser that notes how long each of its forwards takes."""
 
-    inner: Denoiser
     device: torch.device
     seconds: list[float]  # filled as it is called
-
-    @property
-    def mask_id(self) -> int:
-        """The id of [MASK]."""
-        return self.inner.mask_id
-
-    def new_cache(self, canvas: Canvas) -> Cache:
-        """See Denoiser."""
-        return self.inner.new_cache(canvas)
 
     def __call__(self, canvas: Canvas, fresh: Tensor, read: Tensor, cache: Cache | None, want: Want) -> Prediction:
         """See Denoiser."""
@@ -80,7 +93,7 @@ def measure(
     for name, number in numbers.items():
         if number < 1:
             raise ValueError(f"{name}={number} is not positive: it must be at least 1")
-    room = model.denoiser.architecture.max_columns
+    room = model.denoiser.outline.context
     if prompt_tokens + new_tokens > room:
         raise ValueError(f"{prompt_tokens} + {new_tokens} tokens exceed the model's context of {room}: ask for fewer")
     rows = _random_rows(model, prompt_tokens, new_tokens, batch, seed)
@@ -112,13 +125,26 @@ def measure(
     )  # fmt: skip
 
 
+def measure_each(
+    model: Model, specs: Sequence[str], *, prompt_tokens: int | None = None, new_tokens: int | None = None, **more: int
+) -> Speeds:
+    """`measure` under several samplers; without numbers the model's new tokens, and prompts of 32 (or what fits)."""
+    new = model.new_tokens if new_tokens is None else new_tokens
+    room = max(1, min(PROMPT_TOKENS, model.denoiser.outline.context - new))
+    speeds = []
+    for spec in specs:
+        with busy(f"measuring {spec}"):
+            speeds.append(measure(model, spec, prompt_tokens=prompt_tokens or room, new_tokens=new, **more))
+    return Speeds(speeds)
+
+
 def _random_rows(model: Model, prompt_tokens: int, new_tokens: int, batch: int, seed: int) -> Sequence[Canvas]:
-    a = model.denoiser.architecture
+    a = model.denoiser.outline
     generator = torch.Generator().manual_seed(seed)
     legal = torch.tensor([token for token in range(a.vocabulary) if token not in (a.mask_id, *a.end_ids)])
     prompts = legal[torch.randint(len(legal), (batch, prompt_tokens), generator=generator)].tolist()
     return [
-        Canvas.blank([prompt], new_tokens, mask_id=a.mask_id, seed=seed + row, device=model.device)
+        Canvas.blank([prompt], new_tokens, mask_id=a.blank_id, seed=seed + row, device=model.device)
         for row, prompt in enumerate(prompts)
     ]
 
@@ -127,3 +153,26 @@ def _clock(device: torch.device) -> float:
     if device.type != "cpu":
         torch.accelerator.synchronize(device)
     return time.perf_counter()
+
+
+def speeds_table(speeds: Sequence[Speed]) -> "Table":
+    """A line per sampler."""
+    first = speeds[0]
+    kind = first.dtype if first.bits is None else f"{first.bits} bits and {first.dtype}"
+    shown = table(
+        "sampler", "tokens/\nsecond", "slowest\nto fastest", "forwards", "ms per\nforward", "outside\nthe model",
+        title=plain(
+            f"{first.model}: {first.batch} rows, {first.prompt_tokens} + {first.new_tokens} tokens, {kind} on "
+            f"{first.device}, threads {first.threads}, median of {first.repeat}"
+        ),
+    )  # fmt: skip
+    for speed in speeds:
+        shown.add_row(
+            spaced(speed.sampler),
+            f"{speed.tokens_per_second:,.0f}",
+            f"{speed.tokens_per_second_low:,.0f}-{speed.tokens_per_second_high:,.0f}",
+            str(speed.forwards),
+            f"{speed.ms_per_forward:.2f}",
+            f"{speed.outside:.0%}",
+        )
+    return shown

@@ -8,7 +8,7 @@ import json
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
 from safetensors import SafetensorError
@@ -16,6 +16,7 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from unveil.canvas import DECODED, SOFT, Canvas
+from unveil.checkpoints.folder import Folder
 from unveil.checkpoints.weights import load_checkpoint
 from unveil.files import read_json
 from unveil.models.denoiser import Denoiser, Want
@@ -25,6 +26,10 @@ from unveil.sampling import recipes
 from unveil.sampling.blocks import Blocks
 from unveil.sampling.picks import Choice, Factor
 from unveil.sampling.sampler import Sampler, Select
+from unveil.terminal import plain, rendered, table
+
+if TYPE_CHECKING:
+    from rich.table import Table
 
 TOLERANCE = 1e-4  # largest logit difference in float32
 
@@ -48,6 +53,9 @@ class Report:
     rows: list[Row]
     skipped: list[str]
 
+    def __str__(self) -> str:
+        return rendered(report_table(self), *(f"skipped: {reason}" for reason in self.skipped), summary(self))
+
     @property
     def ok(self) -> bool:
         """Something was compared, and all of it agrees."""
@@ -59,7 +67,7 @@ def verify(folder: Path, on_case: Callable[[int, int], None] | None = None) -> R
 
     Raises ValueError for a folder without recordings, broken recordings, or a checkpoint that does not load.
     """
-    model = load_checkpoint(folder, dtype=torch.float32)
+    model = load_checkpoint(Folder(folder), dtype=torch.float32)
     traces = _traces(folder)
     if not traces and not (folder / "forward.safetensors").is_file():
         raise ValueError(f"{folder} has nothing recorded: expected forward.safetensors or *decodes.json in it")
@@ -190,7 +198,7 @@ def _dream(name: str, left: dict[str, Any], new_tokens: int) -> Plan | str:
 
 
 def _compare(model: Transformer, plan: Plan, trace: dict[str, Any]) -> tuple[bool, bool]:
-    canvas = Canvas.blank([trace["prompt"]], len(trace["tokens"]), mask_id=model.mask_id)
+    canvas = Canvas.blank([trace["prompt"]], len(trace["tokens"]), mask_id=model.outline.blank_id)
     denoiser: Denoiser = Guided(inner=model, scale=plan.guidance) if plan.guidance else model
     done = plan.sampler.decode(denoiser, canvas)
     return done.answer(0) == trace["tokens"], int(done.nfe) == trace["nfe"]
@@ -209,7 +217,8 @@ def _forward(folder: Path, model: Transformer) -> list[Row]:
         raise ValueError(f"{path} lacks input_ids or logits: it is no recorded forward")
     ids, expected = recorded["input_ids"], recorded[name]
     ends = torch.full((len(ids),), ids.shape[1])
-    canvas = Canvas.corrupt(ids, ids == model.mask_id, start=ends * 0, end=ends, mask_id=model.mask_id)
+    blank = model.outline.blank_id
+    canvas = Canvas.corrupt(ids, ids == blank, start=ends * 0, end=ends, mask_id=blank)
     want = Want(proposals=False, logits=True)
     logits = model(canvas, canvas.inside, canvas.inside, None, want).logits
     assert logits is not None
@@ -231,3 +240,32 @@ def _traces(folder: Path) -> list[dict[str, Any]]:
 
 def _short(settings: dict[str, Any]) -> str:
     return " ".join(f"{key}={json.dumps(value)}" for key, value in settings.items())
+
+
+def report_table(report: Report) -> "Table":
+    """A line per sampler and setting."""
+    shown = table("sampler", "<settings", "runs", "tokens\nequal", "forwards\nequal", "logit\ndifference", "<")
+    for row in report.rows:
+        decoded = row.logit_difference is None
+        shown.add_row(
+            plain(row.sampler),
+            plain(row.settings),
+            str(row.num),
+            str(row.tokens_equal) if decoded else "-",
+            str(row.forwards_equal) if decoded else "-",
+            "-" if decoded else f"{row.logit_difference:.1e}",
+            "agrees" if row.ok else "DIFFERS",
+            style="" if row.ok else "red",
+        )
+    return shown
+
+
+def summary(report: Report) -> str:
+    """One line."""
+    decodes = [row for row in report.rows if row.logit_difference is None]
+    num, faults = sum(row.num for row in decodes), sum(not row.ok for row in report.rows)
+    skipped = f", {len(report.skipped)} kinds skipped" if report.skipped else ""
+    if not report.rows:
+        return f"Nothing could be checked{skipped}."
+    checked = f"{num} decodes{' and the logits' if len(decodes) < len(report.rows) else ''}{skipped}"
+    return f"All agree: {checked}." if report.ok else f"{faults} of {len(report.rows)} lines differ: {checked}."

@@ -22,6 +22,13 @@ class Rule(Protocol):
         """(A, Q, 1) query columns, (1, 1, C) key columns, (A, 1, 1) starts -> (A, Q, C), or None for everyone."""
         ...
 
+    def settles(self, size: int | None) -> bool:
+        """Whether columns never see those of a later block, where blocks of `size` follow the prompt (None: one).
+
+        Then keys and values of a finished block stay as they are whatever comes after it.
+        """
+        ...
+
 
 @dataclass(frozen=True, kw_only=True)
 class Bidirectional:
@@ -31,6 +38,10 @@ class Bidirectional:
         """None: no restriction."""
         return None
 
+    def settles(self, size: int | None) -> bool:
+        """Never: what is written later is seen everywhere."""
+        return False
+
 
 @dataclass(frozen=True, kw_only=True)
 class Causal:
@@ -39,6 +50,10 @@ class Causal:
     def __call__(self, query: Tensor, key: Tensor, start: Tensor) -> Tensor | None:
         """key <= query."""
         return key <= query
+
+    def settles(self, size: int | None) -> bool:
+        """Always."""
+        return True
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -53,6 +68,10 @@ class BlockCausal:
     def __call__(self, query: Tensor, key: Tensor, start: Tensor) -> Tensor | None:
         """block(key) <= block(query)."""
         return self._block(key, start) <= self._block(query, start)
+
+    def settles(self, size: int | None) -> bool:
+        """Where a block of the sampler is one or several of the model's."""
+        return size is None or size % self.size == 0
 
     def _block(self, column: Tensor, start: Tensor) -> Tensor:
         return torch.div(column - start, self.size, rounding_mode="floor").clamp_min(-1)

@@ -7,6 +7,7 @@ from jaxtyping import Bool, Float, Int64
 from torch import Tensor
 
 from unveil.canvas import Canvas
+from unveil.models.attention import Causal, Rule
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -53,13 +54,37 @@ class Cache(Protocol):
         ...
 
 
+@dataclass(frozen=True, kw_only=True)
+class Outline:
+    """What whoever decodes, trains or measures with a denoiser must know of it; the same for every kind of model."""
+
+    vocabulary: int  # V: ids are below it
+    mask_id: int | None  # of [MASK]; None: a causal model that has none
+    end_ids: tuple[int, ...]  # of the ends that the model's configuration names
+    context: int  # the most columns of a canvas
+    width: int  # D, of the hidden states
+    rule: Rule  # which columns see which
+    shift: int = 0  # 1: column i is predicted at column i - 1
+    caches: bool = True  # whether `new_cache` gives one
+
+    @property
+    def causal(self) -> bool:
+        """Whether a column sees only itself and what is left of it."""
+        return isinstance(self.rule, Causal)
+
+    @property
+    def blank_id(self) -> int:
+        """What stands for [MASK] on a canvas: its id, or one past the vocabulary for a model that has none."""
+        return self.vocabulary if self.mask_id is None else self.mask_id
+
+
 @runtime_checkable
 class Denoiser(Protocol):
     """p(x0 | canvas)."""
 
     @property
-    def mask_id(self) -> int:
-        """The id of [MASK]."""
+    def outline(self) -> Outline:
+        """What callers must know of the model."""
         ...
 
     def new_cache(self, canvas: Canvas) -> Cache:
@@ -79,3 +104,25 @@ class Denoiser(Protocol):
         Without a cache nothing but the fresh columns is seen, so `fresh` must be the whole row.
         """
         ...
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Wrapped:
+    """A denoiser made of a denoiser: subclasses change what is asked of the inner one, or what it answers."""
+
+    inner: Denoiser
+
+    @property
+    def outline(self) -> Outline:
+        """That of the inner one."""
+        return self.inner.outline
+
+    def new_cache(self, canvas: Canvas) -> Cache:
+        """That of the inner one."""
+        return self.inner.new_cache(canvas)
+
+    def __call__(
+        self, canvas: Canvas, fresh: Bool[Tensor, "B L"], read: Bool[Tensor, "B L"], cache: Any, want: Want
+    ) -> Prediction:
+        """See Denoiser."""
+        return self.inner(canvas, fresh, read, cache, want)

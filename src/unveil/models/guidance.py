@@ -7,7 +7,7 @@ from jaxtyping import Bool
 from torch import Tensor
 
 from unveil.canvas import GIVEN, Canvas
-from unveil.models.denoiser import Cache, Denoiser, Prediction, Want
+from unveil.models.denoiser import Cache, Prediction, Want, Wrapped
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -23,21 +23,15 @@ class GuidedCache:
         return GuidedCache(both=self.both.rows(torch.cat([chosen, chosen + self.num_rows])), num_rows=len(chosen))
 
 
-@dataclass(frozen=True, kw_only=True)
-class Guided:
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Guided(Wrapped):
     """logits + scale * (logits - blind logits), where the blind rows see [MASK] for all that is given.
 
     LLaDA's unsupervised guidance (Nie et al. 2025, after Ho and Salimans 2022). Both branches go through one forward,
     which mixes their hidden states: the head is linear. A forward of both counts once.
     """
 
-    inner: Denoiser
     scale: float
-
-    @property
-    def mask_id(self) -> int:
-        """The id of [MASK]."""
-        return self.inner.mask_id
 
     def new_cache(self, canvas: Canvas) -> GuidedCache:
         """An empty cache for both branches."""

@@ -15,10 +15,10 @@ from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from unveil.canvas import SOFT, SOFT_MASK, Canvas
-from unveil.models.answer import answer, shown_ids
 from unveil.models.attention import Bidirectional, Causal, Layout, Rule, attend
-from unveil.models.denoiser import Prediction, Want
+from unveil.models.denoiser import Outline, Prediction, Want
 from unveil.models.kv import KVBuffer
+from unveil.models.reduce import answer, shown_ids
 from unveil.models.rope import Scaling, Unscaled
 
 Store = Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]
@@ -35,7 +35,7 @@ class Architecture:
     kv_heads: int
     head_width: int
     feed_width: int
-    mask_id: int
+    mask_id: int | None  # of [MASK]; only a causal model may have none
     end_ids: tuple[int, ...] = ()
     max_columns: int = 4096
     norm_eps: float = 1e-5
@@ -55,9 +55,18 @@ class Architecture:
             raise ValueError(f"kv_heads={self.kv_heads} does not divide heads={self.heads}: choose a divisor")
         if self.head_width % 2:
             raise ValueError(f"head_width={self.head_width} is odd: RoPE rotates pairs, choose an even width")
-        most = self.vocabulary - (not isinstance(self.rule, Causal))  # causal models need no [MASK]: one past the end
-        if not 0 <= self.mask_id <= most:
+        if self.mask_id is None and not isinstance(self.rule, Causal):
+            raise ValueError(f"mask_id is missing, which a model under {self.rule} needs: name the id of [MASK]")
+        if self.mask_id is not None and not 0 <= self.mask_id < self.vocabulary:
             raise ValueError(f"mask_id={self.mask_id} is outside the vocabulary 0..{self.vocabulary - 1}")
+
+    @property
+    def outline(self) -> Outline:
+        """What callers must know of such a transformer."""
+        return Outline(
+            vocabulary=self.vocabulary, mask_id=self.mask_id, end_ids=self.end_ids, context=self.max_columns,
+            width=self.width, rule=self.rule, shift=self.shift,
+        )  # fmt: skip
 
 
 class Layer(nn.Module):
@@ -130,9 +139,9 @@ class Transformer(nn.Module):
         self.recompute = False
 
     @property
-    def mask_id(self) -> int:
-        """The id of [MASK]."""
-        return self.architecture.mask_id
+    def outline(self) -> Outline:
+        """What callers must know of the model."""
+        return self.architecture.outline
 
     def new_cache(self, canvas: Canvas) -> KVBuffer:
         """An empty KV buffer for the rows and columns of `canvas`; under guidance give it the doubled canvas."""

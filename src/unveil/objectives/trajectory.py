@@ -15,7 +15,7 @@ from jaxtyping import Bool, Float, Int64
 from torch import Tensor
 
 from unveil.canvas import SOFT, Canvas
-from unveil.models.denoiser import Cache, Denoiser, Prediction, Want
+from unveil.models.denoiser import Denoiser, Prediction, Want, Wrapped
 from unveil.objectives.loss import Batch
 from unveil.sampling.blocks import Blocks
 from unveil.sampling.evolve import SoftTokens
@@ -136,35 +136,28 @@ class TrajectorySupervision:
             canvas = after
 
 
-class Taught:
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Taught(Wrapped):
     """A denoiser that answers the sampler and keeps, with its graph, how probable the truth was."""
 
-    def __init__(self, *, inner: Denoiser, targets: Int64[Tensor, "B L"], learning: bool) -> None:
-        self.inner, self.targets, self.learning = inner, targets, learning
-        self.said: Prediction | None = None
-
-    @property
-    def mask_id(self) -> int:
-        """The id of [MASK]."""
-        return self.inner.mask_id
-
-    def new_cache(self, canvas: Canvas) -> Cache:
-        """As the inner one's."""
-        return self.inner.new_cache(canvas)
+    targets: Int64[Tensor, "B L"]
+    learning: bool  # whether graphs are kept
+    said: list[Prediction] = field(default_factory=list)  # the last answer
 
     def __call__(
         self, canvas: Canvas, fresh: Bool[Tensor, "B L"], read: Bool[Tensor, "B L"], cache: None, want: Want
     ) -> Prediction:
         """See Denoiser. The truth's probability is among what may be chosen: without [MASK]."""
         with torch.set_grad_enabled(self.learning):
-            self.said = self.inner(canvas, fresh, read, cache, replace(want, targets=self.targets))
-        return self.said
+            self.said[:] = [self.inner(canvas, fresh, read, cache, replace(want, targets=self.targets))]
+        return self.said[0]
 
     def loss(self, here: Bool[Tensor, "B L"], weight: Float[Tensor, " B"]) -> Float[Tensor, ""]:
         """Over the columns of each row's block, which the sampler has read."""
-        assert self.said is not None and self.said.log_probs is not None
+        (said,) = self.said
+        assert said.log_probs is not None
         each = (weight / here.sum(1).clamp_min(1))[:, None] * here
-        return -(each.flatten()[self.said.index].to(self.said.log_probs) * self.said.log_probs).sum()
+        return -(each.flatten()[said.index].to(said.log_probs) * said.log_probs).sum()
 
 
 def _one(values: Sequence[int], generator: torch.Generator) -> int:

@@ -5,8 +5,8 @@ output weight, so that a fresh policy opens every mask with exactly the initial 
 """
 
 import math
-from dataclasses import dataclass
-from typing import NamedTuple
+from dataclasses import dataclass, replace
+from typing import ClassVar
 
 import torch
 import torch.nn.functional as F
@@ -14,7 +14,10 @@ from jaxtyping import Bool, Float, Int64
 from torch import Tensor, nn
 
 from unveil.models.attention import Grid, attend
+from unveil.models.denoiser import Want
 from unveil.models.transformer import rotate
+from unveil.policies.learned import Observation, Policy
+from unveil.sampling.propose import Proposal
 
 VIEWS = ("row", "block")
 FASTEST = 100.0  # radians per unit of the fastest wave: hundredths of the time can be told apart
@@ -60,25 +63,14 @@ class ConfidenceSettings:
         return self.top + self.entropy + self.margin
 
 
-class Observation(NamedTuple):
-    """What a policy sees of a step. Logits follow from it alone, so a stored one is enough to train on.
-
-    `seen` is one run of columns a row; what the other fields say of other columns has no influence.
-    """
-
-    features: Float[Tensor, "B L F"]  # probabilities: the largest ones, exp(-entropy), margin, as the settings say
-    masked: Bool[Tensor, "B L"]
-    seen: Bool[Tensor, "B L"]
-    time: Float[Tensor, " B"]  # forwards so far / new tokens
-    share: Float[Tensor, " B"]  # masks left / new tokens
-    alpha: Float[Tensor, " B"]  # the weight of speed, 0 where the policy is not told
-
-
-class ConfidencePolicy(nn.Module):
+class ConfidencePolicy(Policy):
     """Observation -> logits of masks. A row's do not depend on the batch, nor on columns it does not see.
 
     Nobody asks for the logits of columns without a mask, so the last block computes but their keys and values.
     """
+
+    name: ClassVar[str] = "confidence"
+    Settings: ClassVar[type[ConfidenceSettings]] = ConfidenceSettings
 
     def __init__(self, settings: ConfidenceSettings, *, seed: int = 0) -> None:
         super().__init__()
@@ -100,15 +92,24 @@ class ConfidencePolicy(nn.Module):
     def __repr__(self) -> str:
         return f"ConfidencePolicy({self.settings!r})"
 
-    @property
-    def dtype(self) -> torch.dtype:
-        """Of the weights, and of observations."""
-        return self.output.weight.dtype
+    def require(self, want: Want) -> Want:
+        """The largest probabilities and, as the settings say, the entropy."""
+        s = self.settings
+        top = max(s.top, 1 + s.margin)
+        alone = top == 1 and want.temperature == 0  # then the proposal is the most probable token
+        return replace(want, top=max(want.top, 0 if alone else top), entropy=want.entropy or s.entropy)
 
-    @property
-    def device(self) -> torch.device:
-        """Where the weights are."""
-        return self.output.weight.device
+    def features(self, proposal: Proposal) -> Float[Tensor, "B L F"]:
+        """Probabilities: the largest ones, exp(-entropy), margin, as the settings say."""
+        s = self.settings
+        probs = proposal.confidence[..., None] if proposal.top_probs is None else proposal.top_probs
+        features = [probs[..., : s.top]]
+        if s.entropy:
+            assert proposal.entropy is not None
+            features.append((-proposal.entropy).exp()[..., None])
+        if s.margin:
+            features.append(probs[..., :1] - probs[..., 1:2])
+        return torch.cat(features, -1)
 
     def forward(self, seen: Observation) -> Float[Tensor, "B L"]:
         """One logit for every mask that is seen, 0 in other columns."""

@@ -1,21 +1,66 @@
 """A learned policy as a score: every sampler, pick and cache plan takes it."""
 
 import math
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
+from typing import Any, ClassVar, NamedTuple
 
 import torch
 import torch.nn.functional as F
 from jaxtyping import Bool, Float
-from torch import Tensor
+from torch import Tensor, nn
 
 from unveil.canvas import Canvas
 from unveil.models.denoiser import Want
-from unveil.policies.confidence import ConfidencePolicy, Observation
 from unveil.sampling.blocks import Blocks
 from unveil.sampling.propose import Proposal
 from unveil.sampling.scores import Score
 
 CERTAIN = 40.0  # a logit whose sigmoid is exactly 1 in float64
+
+
+class Observation(NamedTuple):
+    """What a policy sees of a step. Logits follow from it alone, so a stored one is enough to train on.
+
+    `seen` is one run of columns a row; what the other fields say of other columns has no influence.
+    """
+
+    features: Float[Tensor, "B L F"]  # what `Policy.features` made of the proposal
+    masked: Bool[Tensor, "B L"]
+    seen: Bool[Tensor, "B L"]
+    time: Float[Tensor, " B"]  # forwards so far / new tokens
+    share: Float[Tensor, " B"]  # masks left / new tokens
+    alpha: Float[Tensor, " B"]  # the weight of speed, 0 where the policy is not told
+
+
+class Policy(nn.Module):
+    """A network that decides which masks to open: it says what it needs of the model, and gives a logit a mask.
+
+    A kind of policy is a subclass in a file of this folder: `unveil.policies.store` finds it by its `name`. Its
+    settings are a frozen dataclass with at least `view` (row or block) and `alpha` (whether it is told the weight of
+    speed).
+    """
+
+    name: ClassVar[str]
+    Settings: ClassVar[type[Any]]
+    settings: Any
+
+    def require(self, want: Want) -> Want:
+        """Add what the network needs to what the denoiser computes."""
+        return want
+
+    def features(self, proposal: Proposal) -> Float[Tensor, "B L F"]:
+        """The numbers that the network gets for each column."""
+        raise NotImplementedError
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """Of the weights, and of observations."""
+        return next(self.parameters()).dtype
+
+    @property
+    def device(self) -> torch.device:
+        """Where the weights are."""
+        return next(self.parameters()).device
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -26,7 +71,7 @@ class Learned(Score):
     the model's device at the first step.
     """
 
-    net: ConfidencePolicy
+    net: Policy
     blocks: Blocks = field(default_factory=Blocks)  # it sees the block of these: by default the whole answer region
     temperature: float = 1.0  # of the policy: logits are divided by it
     scale: float = 1.0  # a mask opens with min(1, scale * rate) instead of its rate (section 4.1)
@@ -46,10 +91,7 @@ class Learned(Score):
 
     def require(self, want: Want) -> Want:
         """The inputs of the network."""
-        s = self.net.settings
-        top = max(s.top, 1 + s.margin)
-        alone = top == 1 and want.temperature == 0  # then the proposal is the most probable token
-        return replace(want, top=max(want.top, 0 if alone else top), entropy=want.entropy or s.entropy)
+        return self.net.require(want)
 
     def view(self, canvas: Canvas, here: Bool[Tensor, "B L"], eligible: Bool[Tensor, "B L"]) -> Bool[Tensor, "B L"]:
         """All that the network sees, decided columns too."""
@@ -61,17 +103,10 @@ class Learned(Score):
 
     def observe(self, proposal: Proposal, canvas: Canvas) -> Observation:
         """What the network sees, in its dtype; no gradient leads back to the model."""
-        s, seen = self.net.settings, self.blocks.here(canvas)
-        probs = proposal.confidence[..., None] if proposal.top_probs is None else proposal.top_probs
-        features = [probs[..., : s.top]]
-        if s.entropy:
-            assert proposal.entropy is not None
-            features.append((-proposal.entropy).exp()[..., None])
-        if s.margin:
-            features.append(probs[..., :1] - probs[..., 1:2])
+        seen, features = self.blocks.here(canvas), self.net.features(proposal)
         new = (canvas.undecided | canvas.chosen).sum(1)
         return Observation(
-            features=torch.cat(features, -1).masked_fill(~seen[..., None], 0.0).detach().to(self.net.dtype),
+            features=features.masked_fill(~seen[..., None], 0.0).detach().to(self.net.dtype),
             masked=canvas.undecided,
             seen=seen,
             time=(canvas.nfe.double() / new).to(self.net.dtype),

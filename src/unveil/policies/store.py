@@ -4,29 +4,30 @@ import hashlib
 from dataclasses import asdict, fields
 from os import PathLike
 from pathlib import Path
+from typing import Any
 
 import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor
 
-from unveil.checkpoints.locate import LAB
+from unveil import catalogue
+from unveil.checkpoints.folder import LAB
 from unveil.files import read_json, write_json
 from unveil.models.tensors import write_tensors
-from unveil.policies.confidence import ConfidencePolicy, ConfidenceSettings
-from unveil.specs import nearest
+from unveil.policies.learned import Policy
+from unveil.settings import nearest
 
 SHIPPED = LAB / "policies"
-KIND = "confidence"
 
 
-def save_policy(net: ConfidencePolicy, folder: str | PathLike[str]) -> None:
+def save_policy(net: Policy, folder: str | PathLike[str]) -> None:
     """Write both files; each replaces its old one at once. OSError, as of `replacing`, where the disk refuses."""
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
     tensors = {name: weight.detach().cpu().contiguous() for name, weight in net.state_dict().items()}
     write_tensors(folder / "policy.safetensors", tensors, {"format": "pt"})
-    write_json(folder / "policy.json", {"policy": KIND, **asdict(net.settings)})
+    write_json(folder / "policy.json", {"policy": net.name, **asdict(net.settings)})
 
 
 def policy_mark(folder: str | PathLike[str]) -> str:
@@ -34,17 +35,16 @@ def policy_mark(folder: str | PathLike[str]) -> str:
     return hashlib.sha256(b"".join(path.read_bytes() for path in _files(Path(folder)))).hexdigest()[:12]
 
 
-def load_policy(folder: str | PathLike[str]) -> ConfidencePolicy:
+def load_policy(folder: str | PathLike[str]) -> Policy:
     """Read what `save_policy` wrote, onto the CPU, in the dtype it was saved in.
 
     Raises ValueError for a folder that lacks a file, settings that are not those of a policy, and weights that do not
     fit them, are damaged or are not finite.
     """
     about, tensors = _files(Path(folder))
-    settings = _settings(about)
-    net = ConfidencePolicy(settings)
+    net = _network(about)
     weights = _weights(tensors, net)
-    net.to(weights["output.weight"].dtype).load_state_dict(weights)  # copied: in aligned memory, as it was trained
+    net.to(next(iter(weights.values())).dtype).load_state_dict(weights)  # copied: in aligned memory, as it was trained
     return net.requires_grad_(False).eval()
 
 
@@ -76,11 +76,13 @@ def _files(folder: Path) -> tuple[Path, Path]:
     return folder / "policy.json", folder / "policy.safetensors"
 
 
-def _settings(path: Path) -> ConfidenceSettings:
-    values = read_json(path)
-    if (kind := values.pop("policy", None)) != KIND:
-        raise ValueError(f"{path}: policy {kind!r} is unknown, known is {KIND}")
-    kinds = {field.name: field.type for field in fields(ConfidenceSettings)}
+def _network(path: Path) -> Policy:
+    """A fresh network with the settings of policy.json. ValueError for an unknown kind, or wrong settings."""
+    values, known = read_json(path), catalogue.policies()
+    if (kind := values.pop("policy", None)) not in known:
+        raise ValueError(f"{path}: policy {kind!r} is unknown, known is {', '.join(known)}")
+    made: type[Any] = known[kind].load()
+    kinds = {field.name: field.type for field in fields(made.Settings)}
     if values.keys() != kinds.keys():
         odd = ", ".join(sorted(values.keys() ^ kinds.keys()))
         raise ValueError(f"{path}: missing or surplus settings {odd}: it must have {', '.join(kinds)}")
@@ -88,12 +90,13 @@ def _settings(path: Path) -> ConfidenceSettings:
         if type(value) is not kinds[name]:
             raise ValueError(f"{path}: {name}={value!r} is of the wrong kind: save the policy again")
     try:
-        return ConfidenceSettings(**values)
+        net: Policy = made(made.Settings(**values))
     except ValueError as error:
         raise ValueError(f"{path}: {error}") from None
+    return net
 
 
-def _weights(path: Path, net: ConfidencePolicy) -> dict[str, Tensor]:
+def _weights(path: Path, net: Policy) -> dict[str, Tensor]:
     try:
         weights = load_file(path)
     except SafetensorError as error:

@@ -65,3 +65,25 @@ class Blocks:
             step=canvas.step.masked_fill(settled, 0),
             done=canvas.done | (settled & ends),
         )
+
+
+def steps_in_block(new_tokens: int, steps: int | None, block: int | None, name: str = "steps") -> int:
+    """Forwards on each block, from `steps`, a total over all blocks; without it one for each token of a block.
+
+    Raises ValueError, calling the setting `name`, for a total that the blocks cannot share evenly.
+    """
+    if new_tokens < 1:
+        raise ValueError(f"new_tokens={new_tokens} is not positive: ask for at least 1")
+    if block is not None and block < 1:
+        raise ValueError(f"block={block} is not positive: give at least 1, or leave it out for one block")
+    size = new_tokens if block is None else min(block, new_tokens)
+    blocks = -(-new_tokens // size)
+    if steps is None:
+        return size
+    if steps < 1 or steps % blocks or steps // blocks > size:
+        legal = f"a multiple of {blocks} from {blocks} to {blocks * size}" if blocks > 1 else f"from 1 to {size}"
+        raise ValueError(
+            f"{name}={steps} does not fit {new_tokens} new tokens in {blocks} block(s) of {size}: "
+            f"it is the total over all blocks and must be {legal}"
+        )
+    return steps // blocks

@@ -9,6 +9,7 @@ from torch import Tensor
 
 from unveil.canvas import Canvas
 from unveil.models.denoiser import Cache, Denoiser
+from unveil.settings import one_of
 
 
 @runtime_checkable
@@ -96,18 +97,40 @@ class DelayedCache(DualCache):
 
 @dataclass(frozen=True, kw_only=True)
 class BlockCache:
-    """Exact for block-causal models: the block; when it begins also the block before, now final; the prompt once."""
+    """The block; when it begins also the block before, now final; the prompt once. Without `size` all is one block.
 
-    size: int
+    Nothing is ever computed again, so it is for models whose columns never see a later block: for them it is exact.
+    """
+
+    size: int | None = None
 
     def cache(self, denoiser: Denoiser, canvas: Canvas) -> Cache:
-        """A KV buffer."""
+        """A KV buffer. ValueError for a model in which finished columns see what is written after them."""
+        rule = denoiser.outline.rule
+        if not rule.settles(self.size):
+            blocks = "the answer as one block" if self.size is None else f"blocks of {self.size}"
+            raise ValueError(
+                f"cache=block with {blocks} is not exact under {rule}, whose columns see later ones: take "
+                "cache=none, prefix, dual, near or delayed, or blocks that the model's attention has"
+            )
         return denoiser.new_cache(canvas)
 
     def __call__(self, canvas: Canvas, here: Bool[Tensor, "B L"]) -> Bool[Tensor, "B L"]:
         """The block, and at its begin what became final since the last one."""
         begins = (canvas.step == 0)[:, None] & here.any(1, keepdim=True)
-        first = (canvas.start + (canvas.block - 1) * self.size)[:, None]
-        before = (canvas.column >= first) & (canvas.column < first + self.size)
+        size = canvas.tokens.shape[1] if self.size is None else self.size
+        first = (canvas.start + (canvas.block - 1) * size)[:, None]
+        before = (canvas.column >= first) & (canvas.column < first + size) & (canvas.column >= canvas.start[:, None])
         prompt = (canvas.column < canvas.start[:, None]) & (canvas.nfe == 0)[:, None]
         return (here | (begins & (before | prompt))) & canvas.inside
+
+
+CACHES = ("none", "prefix", "dual", "near", "delayed", "block")
+
+
+def cache_plan(name: str, block: int | None) -> Refresh:
+    """The cache plan of that name, for blocks of `block` columns (None: one). ValueError for another name."""
+    one_of("cache", name, CACHES)
+    block_cache = BlockCache(size=block)
+    plans: list[Refresh] = [NoCache(), PrefixCache(), DualCache(), NearCache(), DelayedCache(), block_cache]
+    return dict(zip(CACHES, plans, strict=True))[name]

@@ -7,6 +7,7 @@ as published work does (`Compared`).
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from os import PathLike
+from pathlib import Path
 from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 
@@ -96,3 +97,23 @@ def generated(task: Task, remedy: str) -> Generated:
     if not isinstance(task, Generated):
         raise ValueError(f"task {task.name} cannot make problems: {remedy}")
     return task
+
+
+DEFAULT_LIMIT = 200  # fresh problems, where no number is said
+
+
+def problems_of(task: Task, data: Path | None, limit: int | None, seed: int) -> list[Problem]:
+    """Those of the file; else fresh ones where the task makes them, or the published ones.
+
+    ValueError for an empty file, or where none can be had.
+    """
+    if data is not None:
+        problems = task.read(data)[:limit]
+        if not problems:
+            raise ValueError(f"{data} holds no problem: every line must be one")
+        return problems
+    if isinstance(task, Generated):
+        return task.generate(DEFAULT_LIMIT if limit is None else limit, seed)
+    if isinstance(task, Benchmark):
+        return task.fetch()[:limit]
+    raise ValueError(f"task {task.name} neither makes problems nor fetches them: give --data FILE")

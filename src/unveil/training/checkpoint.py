@@ -8,7 +8,7 @@ dicts give the same file for one process, DDP and FSDP.
 import json
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, cast
+from typing import TYPE_CHECKING, Any, cast
 
 import torch
 from safetensors import safe_open
@@ -17,7 +17,11 @@ from torch.distributed.checkpoint.state_dict import StateDictOptions, get_state_
 
 from unveil.files import append_line, read_json, read_jsonl, write_json, write_text
 from unveil.models.tensors import write_tensors
+from unveil.terminal import plain, rendered, table
 from unveil.training.session import TRAINED, Session
+
+if TYPE_CHECKING:
+    from rich.table import Table
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -124,3 +128,32 @@ def _unshared(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
         out[name] = x.clone() if x.numel() and x.data_ptr() in seen else x
         seen.add(x.data_ptr())
     return out
+
+
+@dataclass(frozen=True, kw_only=True)
+class Trained:
+    """A training that has ended."""
+
+    folder: Path  # of the run
+    best: Path  # the folder with the best weights: `unveil.load` takes it, or for a policy the sampler does
+    sampler: str = ""  # of a policy: the sampler that decodes with it
+
+    @property
+    def records(self) -> list[dict[str, Any]]:
+        """What was logged, a step each."""
+        return Run(folder=self.folder).records()
+
+    def tables(self) -> "list[Table]":
+        """The best score, and where it came."""
+        records = self.records
+        top = max((record for record in records if "score" in record), key=lambda record: record["score"])
+        last = "loss" if "loss" in records[-1] else "reward"
+        shown = table("steps", "best\nscore", "at\nstep", f"last\n{last}", "<kept in")
+        shown.add_row(
+            f"{records[-1]['step']:,}", f"{top['score']:.4f}", f"{top['step']:,}", f"{records[-1][last]:.4f}",
+            plain(str(self.best)),
+        )  # fmt: skip
+        return [shown]
+
+    def __str__(self) -> str:
+        return rendered(*self.tables())

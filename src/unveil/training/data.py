@@ -3,8 +3,6 @@
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import cached_property
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -12,8 +10,7 @@ import torch
 from jaxtyping import Int32, Int64
 from torch import Tensor
 
-from unveil.checkpoints.chat import chat_template, has_template
-from unveil.checkpoints.tokenizer import Codec
+from unveil.checkpoints.folder import Folder
 from unveil.files import StrPath
 from unveil.objectives.loss import Batch
 from unveil.training.instructions import PAIRS, Layout, LeftOut, read_items
@@ -41,8 +38,7 @@ class Reading(NamedTuple):
 class LineForm:
     """How a line becomes ids, and what must fit: the answer with an EOS the canvas, all of it the context."""
 
-    folder: Path  # of the model, for its chat template
-    codec: Codec
+    folder: Folder  # of the model: its tokenizer and chat template
     canvas: int | None  # None: lines of any length are read
     context: int
     mask_id: int
@@ -51,11 +47,11 @@ class LineForm:
 
     def __call__(self, item: dict[str, Any]) -> Pair:
         """The ids of a line. ValueError says what is wrong with it, LeftOut why the layout does not take it."""
-        item = self.layout.line(item, self._chats)
+        item = self.layout.line(item, self.folder.chat is not None)
         chat = "messages" in item
         prompt, answer = self._chat(item["messages"]) if chat else _texts(item)
-        front = [] if chat else self.codec.front  # as Model.ids has it
-        pair = Pair([*front, *self.codec.encode(prompt)], self.codec.encode(answer))
+        front = [] if chat else self.folder.tokenizer.front  # as Model.ids has it
+        pair = Pair([*front, *self.folder.tokenizer.encode(prompt)], self.folder.tokenizer.encode(answer))
         while pair.answer and pair.answer[-1] == self.eos:  # templates write it; it is added to every answer
             pair.answer.pop()
         for name, ids in zip(Pair._fields, pair, strict=True):
@@ -83,18 +79,11 @@ class LineForm:
     def _chat(self, messages: Any) -> tuple[str, str]:
         """Everything up to the last answer, and that answer, as the model's template writes them."""
         _check_messages(messages)
-        prompt, whole = self._template(messages[:-1], True), self._template(messages, False)
+        template = self.folder.asked_in_chat()
+        prompt, whole = template(messages[:-1], True), template(messages, False)
         if not whole.startswith(prompt):
             raise ValueError("the model's chat template rewrites the prompt once it is answered: use prompt and answer")
         return prompt, whole[len(prompt) :]
-
-    @cached_property
-    def _template(self) -> Callable[[list[dict[str, str]], bool], str]:
-        return chat_template(self.folder)
-
-    @cached_property
-    def _chats(self) -> bool:
-        return has_template(self.folder)
 
 
 def _texts(item: dict[str, Any]) -> tuple[str, str]:

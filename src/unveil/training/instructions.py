@@ -15,7 +15,7 @@ from typing import Any
 
 from unveil.files import StrPath, read_jsonl
 from unveil.tasks.grading.boxes import BOX, last_box
-from unveil.tasks.hub import hub_rows
+from unveil.tasks.sources import hub_rows
 
 HUB = re.compile(r"hub:(?P<name>\w[\w.-]*/\w[\w.-]*)(?:@(?P<revision>[^:]+))?(?::(?P<split>.+))?")
 INSTRUCTION = r"""You are an expert in mathematics. Solve the problem step by step; the final answer goes in \boxed{}.

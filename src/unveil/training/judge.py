@@ -11,7 +11,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from unveil.specs import nearest
+from unveil.settings import nearest
 from unveil.tasks.task import Problem, Task
 
 EXCERPT = 300  # characters of an answer that an error shows

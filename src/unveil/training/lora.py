@@ -1,13 +1,13 @@
 """Low-rank adapters (Hu et al. 2021, arXiv 2106.09685), through PEFT: few weights are trained, the model's stay."""
 
 from dataclasses import dataclass, fields
-from difflib import get_close_matches
 from typing import Any
 
 import torch
 
 from unveil.checkpoints.adapters import NAME
 from unveil.models.transformer import Transformer
+from unveil.settings import convert, split_pairs
 
 TARGETS = ("query", "key", "value", "output", "gate", "up", "down")
 
@@ -35,19 +35,8 @@ class LoRA:
     def parse(cls, text: str) -> "LoRA":
         """`r=64,alpha=128,targets=query|value`; what is not given has its default. ValueError names what is wrong."""
         kinds: dict[str, Any] = {field.name: field.type for field in fields(cls)}
-        settings: dict[str, Any] = {}
-        for item in filter(None, (part.strip() for part in text.split(","))):
-            name, equals, value = (part.strip() for part in item.partition("="))
-            if not equals or name not in kinds or name in settings:
-                near = get_close_matches(name, kinds, n=1) if name not in kinds else []
-                hint = f" (did you mean {near[0]!r}?)" if near else ""
-                known = ", ".join(kinds)
-                raise ValueError(f"{item!r} in LoRA {text!r}{hint}: give each of {known} at most once, as name=value")
-            try:
-                settings[name] = tuple(value.split("|")) if name == "targets" else kinds[name](value)
-            except ValueError:
-                raise ValueError(f"LoRA's {name}={value!r} is no {'whole ' * (kinds[name] is int)}number") from None
-        return cls(**settings)
+        texts = split_pairs("lora", text.split(","), list(kinds))
+        return cls(**{name: convert(name, value, kinds[name]) for name, value in texts.items()})
 
     def inject(self, model: Transformer, seed: int) -> Transformer:
         """Put adapters, in at least float32, into `model` and freeze all else. ValueError if peft is not installed."""

@@ -88,7 +88,7 @@ class MaskAgnosticTuning(Tuning):
     @property
     def objective(self) -> MaskAgnostic:
         """The paper's loss, or a variant of it."""
-        return self._objective(self.source.eos)
+        return self._objective(self.eos)
 
     def _objective(self, eos: int) -> MaskAgnostic:
         return MaskAgnostic(
@@ -98,7 +98,7 @@ class MaskAgnosticTuning(Tuning):
     @property
     def columns(self) -> int:
         """The most columns of an input."""
-        return min(self.context, self.source.architecture.max_columns)
+        return min(self.context, self.outline.context)
 
     @cached_property
     def reading(self) -> Reading:
@@ -115,7 +115,7 @@ class MaskAgnosticTuning(Tuning):
 
     def laid(self, pairs: Sequence[Pair]) -> Rows:
         """Rows that end with the answer's EOS."""
-        return Rows.of(pairs, canvas=self.columns, eos=self.source.eos, padding="first")
+        return Rows.of(pairs, canvas=self.columns, eos=self.eos, padding="first")
 
     def most(self, step: int) -> int:
         """The most masks after an answer in a step, counted from 0."""

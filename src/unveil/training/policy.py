@@ -14,8 +14,8 @@ from typing import ClassVar, cast
 import torch
 from torch import Tensor, nn
 
-from unveil.checkpoints.locate import locate
-from unveil.checkpoints.weights import read_config
+from unveil.checkpoints.folder import Folder
+from unveil.decoding.loading import Loading
 from unveil.decoding.model import Model
 from unveil.decoding.spec import expand, parse_sampler
 from unveil.files import write_json
@@ -29,11 +29,12 @@ from unveil.objectives.policy import (
     Standardised,
 )
 from unveil.policies.confidence import ConfidencePolicy, ConfidenceSettings
-from unveil.policies.recipe import PICKS, sampler_of
+from unveil.policies.policy import PICKS, sampler_of
 from unveil.policies.store import load_policy, save_policy
 from unveil.sampling.random_picks import PlackettLuce
-from unveil.sampling.recipes import PLANS, among
+from unveil.sampling.refresh import CACHES
 from unveil.sampling.sampler import Never, Sampler, Selector
+from unveil.settings import one_of
 from unveil.training.checkpoint import Run
 from unveil.training.judge import FunctionJudge, TaskJudge
 from unveil.training.problems import Problems
@@ -76,6 +77,7 @@ class PolicyTraining:
     task: str  # as `unveil evaluate --task` takes it
     reward: str | None = None
     data: str | None = None  # a JSON-lines file in the task's format
+    allow_code_execution: bool = False  # whether code that the model wrote may run, in a sandbox: some tasks need it
     revision: str | None = None  # of a hub repository
     dtype: str | None = None  # of the frozen model
     start: str | None = None  # a folder with a policy to go on from
@@ -118,9 +120,9 @@ class PolicyTraining:
         for name, value in UNUSED.items():
             if getattr(self.training, name) != value:
                 raise ValueError(f"{name}={getattr(self.training, name)} has no effect on a policy: leave it out")
-        legal = {"speed": REWARDS, "baseline": BASELINES, "weights": WEIGHTS, "pick": PICKS, "cache": PLANS}
-        for name, values in legal.items():
-            among(name, getattr(self, name), cast(Mapping[str, object], values))
+        legal = {"speed": [*REWARDS], "baseline": [*BASELINES], "weights": [*WEIGHTS], "pick": [*PICKS]}
+        for name, words in (legal | {"cache": [*CACHES]}).items():
+            one_of(name, getattr(self, name), words)
         assert self.objective  # its settings are checked before anything is read
         if self.warm is not None and isinstance(PICKS[self.pick], PlackettLuce):
             raise ValueError("pick=plackett_luce draws sequences, a rule opens sets: warm up with coins, or not at all")
@@ -136,8 +138,9 @@ class PolicyTraining:
     def problems(self) -> Problems:
         """What is learned from and validated on."""
         return Problems(
-            spec=self.task, data=self.data, each=self.prompts, num_held_out=self.validation, training=self.training
-        )
+            spec=self.task, data=self.data, code=self.allow_code_execution, each=self.prompts,
+            num_held_out=self.validation, training=self.training,
+        )  # fmt: skip
 
     @cached_property
     def judge(self) -> Judge:
@@ -151,7 +154,7 @@ class PolicyTraining:
         settings = replace(self.network, alpha=len(self.alpha) > 1)
         if self.start is None:
             return ConfidencePolicy(settings, seed=self.training.seed)
-        net = load_policy(self.start)
+        net = cast(ConfidencePolicy, load_policy(self.start))
         if net.settings != settings:
             raise ValueError(f"{self.start} holds a policy with {net.settings}, asked for is one with {settings}")
         return net
@@ -224,7 +227,7 @@ class PolicyTraining:
 
     def check(self) -> None:
         """ValueError for what is known to be wrong before a large model is loaded."""
-        read_config(locate(self.base, self.revision))
+        assert Folder.named(self.base, self.revision).config
         assert self.judge and self.net()
         if self.warm is not None:
             assert self.teachers
@@ -243,7 +246,7 @@ def run(recipe: PolicyTraining, *, out: Path, resume: bool = False) -> Path:
     recipe.check()
     session = Session.small(recipe.net(), recipe.training, out)
     at = session.accelerator
-    model = Model.load(recipe.base, revision=recipe.revision, device=str(at.device), dtype=recipe.dtype)
+    model = Loading(revision=recipe.revision, device=str(at.device), dtype=recipe.dtype).model(recipe.base)
     if recipe.prompts < at.num_processes:
         raise ValueError(f"prompts={recipe.prompts} for {at.num_processes} processes: give each at least one")
     held = Run(folder=out, main=session.main, settings=settings)

@@ -7,6 +7,7 @@ from typing import Any, cast
 import numpy as np
 
 from unveil.tasks import task
+from unveil.tasks.benchmarks.programs import allow_code
 from unveil.tasks.task import Generated, Problem, Task, generated
 from unveil.training.settings import Training
 
@@ -17,6 +18,7 @@ class Problems:
 
     spec: str  # the task, as `unveil.tasks.task` takes it
     data: str | None
+    code: bool  # whether code that the model wrote may run
     each: int  # a round
     num_held_out: int
     training: Training
@@ -24,7 +26,7 @@ class Problems:
     @cached_property
     def task(self) -> Task:
         """The task that judges. ValueError as `unveil.tasks.task`, and if it makes no problems and there is no file."""
-        return self._split("train") if self.data is None else task(self.spec)
+        return self._split("train") if self.data is None else self._allowed
 
     def round(self, number: int) -> list[Problem]:
         """Those of a round, counted from 0; each of a file once an epoch."""
@@ -45,8 +47,13 @@ class Problems:
             return self._split("validation").generate(self.num_held_out, self.training.seed)
         return self._parts[1]
 
+    @cached_property
+    def _allowed(self) -> Task:
+        """The task; with a sandbox if it runs code and may. ValueError as `task` and `allow_code`."""
+        return allow_code(task(self.spec), self.code)
+
     def _split(self, split: str) -> Generated:
-        able = generated(task(self.spec), "give a file of them to learn from, --data FILE")
+        able = generated(self._allowed, "give a file of them to learn from, --data FILE")
         return cast(Generated, replace(cast(Any, able), split=split))
 
     @cached_property

@@ -13,7 +13,7 @@ from jaxtyping import Bool, Float, Float64, Int16, Int64
 from torch import Tensor
 
 from unveil.canvas import Canvas
-from unveil.models.denoiser import Cache, Denoiser, Prediction, Want
+from unveil.models.denoiser import Cache, Denoiser, Prediction, Want, Wrapped
 from unveil.policies.confidence import Observation
 from unveil.policies.learned import Learned
 from unveil.sampling.picks import Choice, Pick
@@ -231,17 +231,11 @@ def _steps(sampler: Sampler, denoiser: Denoiser, rows: Canvas, copies: int, batc
         yield step
 
 
-@dataclass(frozen=True, kw_only=True)
-class Shared:
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Shared(Wrapped):
     """A denoiser for runs of `copies` equal rows: it computes the first of each run. No cache, no drawn tokens."""
 
-    inner: Denoiser
     copies: int
-
-    @property
-    def mask_id(self) -> int:
-        """The id of [MASK]."""
-        return self.inner.mask_id
 
     def new_cache(self, canvas: Canvas) -> Cache:
         """Copies part after a forward: what the first of them keeps would be wrong for the others."""

@@ -52,7 +52,7 @@ class SFT(Tuning):
 
     def laid(self, pairs: Sequence[Pair]) -> Rows:
         """See Rows."""
-        return Rows.of(pairs, canvas=self.canvas, eos=self.source.eos, padding=self.padding)
+        return Rows.of(pairs, canvas=self.canvas, eos=self.eos, padding=self.padding)
 
     def save(self, model: nn.Module, folder: Path) -> None:
         """As in Tuning; the canvas is what is decoded by default."""

@@ -1,8 +1,8 @@
 """The trainer: one objective, batches that are a function of the step, exact resumption, any number of processes."""
 
 import time
-from collections.abc import Callable
-from dataclasses import asdict
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Protocol, cast, runtime_checkable
 
@@ -11,11 +11,63 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from torch import nn
 
+from unveil.models.denoiser import Denoiser
 from unveil.objectives.loss import Batch, Objective
 from unveil.training.checkpoint import Run
 from unveil.training.session import Session
 from unveil.training.settings import Training
-from unveil.training.watch import Watch
+
+RISE = 3.0  # times the lowest mean loss
+
+
+@dataclass(kw_only=True)
+class Watch:
+    """Sees every record of a run, those before a resumption too: a resumed run decides as an uninterrupted one."""
+
+    patience: int  # steps over which losses are averaged
+    losses: list[float] = field(default_factory=list)  # of the last `patience` steps
+    lowest: float = float("inf")  # mean loss over `patience` steps
+    score: float = float("-inf")
+
+    @classmethod
+    def of(cls, records: Sequence[dict[str, Any]], patience: int) -> "Watch":
+        """As if it had seen these records."""
+        watch = cls(patience=patience)
+        for record in records:
+            watch.best(record)
+            watch.see(record)
+        return watch
+
+    def best(self, record: dict[str, Any]) -> bool:
+        """Whether the record's score is better than all before it."""
+        score = record.get("score", float("-inf"))
+        better = bool(score > self.score)
+        self.score = max(self.score, score)
+        return better
+
+    @property
+    def mean(self) -> float:
+        """The mean of the losses seen last."""
+        return sum(self.losses) / max(1, len(self.losses))
+
+    @property
+    def rising(self) -> bool:
+        """Whether the loss is much higher than it was."""
+        return self.mean > RISE * self.lowest
+
+    def see(self, record: dict[str, Any]) -> str | None:
+        """Take in a record; what is wrong, if the mean of `patience` losses is three times the lowest there was."""
+        if "loss" not in record:  # a policy's has no level
+            return None
+        self.losses = [*self.losses, record["loss"]][-self.patience :]
+        if len(self.losses) < self.patience:
+            return None
+        self.lowest = min(self.lowest, self.mean)
+        if not self.rising:
+            return None
+        first, last = record["step"] - self.patience + 1, record["step"]
+        return f"the loss diverged: {self.mean:.3g} on average in steps {first} to {last}, {self.lowest:.3g} before"
+
 
 SHOWN = ("loss", "imitation", "reward", "accuracy", "forwards", "signal", "empty", "clip")  # beside the bar
 
@@ -39,7 +91,7 @@ def train(
     ValueError if `out` holds a run and `resume` is not set, or a run with other `settings`, and FloatingPointError for
     a loss that is not finite or diverges; the last good state stays on disk.
     """
-    mask_id = cast(int, model.mask_id)  # before it is sharded
+    mask_id = cast(Denoiser, model).outline.blank_id  # before it is sharded
     session = Session.open(model, training, out)
 
     def step(number: int) -> dict[str, float]:

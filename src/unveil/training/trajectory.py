@@ -15,7 +15,8 @@ from torch import nn
 from unveil.objectives.trajectory import Begun, TrajectorySupervision
 from unveil.sampling.evolve import SoftTokens
 from unveil.sampling.mixing import Drawn
-from unveil.sampling.recipes import MIXES, among
+from unveil.sampling.recipes.evotoken import MIXES
+from unveil.settings import one_of
 from unveil.training.settings import Falling
 from unveil.training.sft import SFT
 
@@ -78,7 +79,7 @@ class TrajectoryTuning(SFT):
         evolve = SoftTokens(
             k=self.k,
             share=Drawn(least=self.mask_shares[0], most=self.mask_shares[1]),
-            mix=MIXES[among("mix", self.mix, MIXES)],
+            mix=MIXES[one_of("mix", self.mix, MIXES)],
             consistent=self.consistent,
             lookahead=self.lookahead,
         )
@@ -99,6 +100,6 @@ class TrajectoryTuning(SFT):
         index = torch.arange(len(batch.end))
         for seed, some in enumerate(index.split(self.training.micro_rows or self.rows)):
             part = batch._replace(tokens=batch.tokens[some], start=batch.start[some], end=batch.end[some])
-            example = self.objective.corrupt(part, self.source.architecture.mask_id, seed)
+            example = self.objective.corrupt(part, self.outline.blank_id, seed)
             example = example._replace(weight=example.weight * len(some) / len(index))
             yield example.narrow(int(example.canvas.end.max())).to(device)

@@ -8,18 +8,16 @@ from pathlib import Path
 from typing import Any, ClassVar, NamedTuple, cast
 
 import torch
-from safetensors import safe_open
 from torch import nn
 
 from unveil.checkpoints.adapters import merged, save_adapter
-from unveil.checkpoints.family import Family
-from unveil.checkpoints.locate import locate
-from unveil.checkpoints.tokenizer import FileTokenizer, load_tokenizer
-from unveil.checkpoints.weights import load_checkpoint, read_architecture, save_checkpoint
+from unveil.checkpoints.folder import Folder
+from unveil.checkpoints.weights import load_checkpoint, save_checkpoint
 from unveil.files import write_bytes, write_json
-from unveil.models.transformer import Architecture, Transformer
+from unveil.models.denoiser import Outline
+from unveil.models.transformer import Transformer
 from unveil.objectives.loss import Batch, Objective
-from unveil.specs import nearest
+from unveil.settings import nearest
 from unveil.training.data import LineForm, Pair, Reading, Rows, hold_out
 from unveil.training.instructions import LAYOUTS
 from unveil.training.lora import LoRA
@@ -33,16 +31,6 @@ TEXT_FILES = (
     "tokenizer.json", "vocab.json", "merges.txt", "tokenizer_config.json", "special_tokens_map.json",
     "chat_template.jinja", GENERATION,
 )  # fmt: skip
-
-
-class Base(NamedTuple):
-    """What is known of the model to start from, without its weights."""
-
-    folder: Path
-    family: Family
-    architecture: Architecture
-    tokenizer: FileTokenizer
-    eos: int
 
 
 class Parts(NamedTuple):
@@ -98,25 +86,36 @@ class Tuning(ABC):
         """Pairs as rows: what of them is learned."""
 
     @cached_property
-    def source(self) -> Base:
-        """Read the base's settings and tokenizer. ValueError for what is missing."""
-        folder = locate(self.base, self.revision)
-        family, architecture = read_architecture(folder)
-        if architecture.mask_id >= architecture.vocabulary:
+    def source(self) -> Folder:
+        """The folder of the base. ValueError for one that cannot be trained: without a mask token, or an end id."""
+        folder = Folder.named(self.base, self.revision)
+        outline = folder.layout[1].outline
+        if outline.mask_id is None:
             raise ValueError(
                 f"{folder} is causal and has no mask token to train with: put is_causal false and a mask_token_id into "
                 "its config.json"
             )
-        if not architecture.end_ids:
+        if not outline.end_ids:
             raise ValueError(f"{folder}/config.json has no eos_token_id: answers need an end, name its id there")
-        return Base(folder, family, architecture, load_tokenizer(folder), architecture.end_ids[0])
+        assert folder.tokenizer  # a broken one is known now
+        return folder
+
+    @property
+    def outline(self) -> Outline:
+        """What is known of the base without its weights."""
+        return self.source.layout[1].outline
+
+    @property
+    def eos(self) -> int:
+        """The id that ends an answer: the first of the base's end ids."""
+        return self.outline.end_ids[0]
 
     def form(self, canvas: int | None) -> LineForm:
         """How a line becomes ids of the base; what must fit on a canvas."""
-        base, a = self.source, self.source.architecture
+        outline = self.outline
         return LineForm(
-            folder=base.folder, codec=base.tokenizer, canvas=canvas, context=a.max_columns, mask_id=a.mask_id,
-            eos=base.eos, layout=LAYOUTS[self.layout],
+            folder=self.source, canvas=canvas, context=outline.context, mask_id=outline.blank_id, eos=self.eos,
+            layout=LAYOUTS[self.layout],
         )  # fmt: skip
 
     @cached_property
@@ -137,7 +136,7 @@ class Tuning(ABC):
     def model(self) -> Transformer:
         """The base's weights in float32; with LoRA frozen, in `dtype`, with fresh adapters."""
         assert self.parts  # read now: broken data is known before large weights are loaded
-        model = load_checkpoint(self.source.folder, dtype=getattr(torch, self.dtype))
+        model = load_checkpoint(self.source, dtype=getattr(torch, self.dtype))
         return model if self.lora is None else self.lora.inject(model, self.training.seed)
 
     def batch(self, step: int) -> Batch:
@@ -152,7 +151,7 @@ class Tuning(ABC):
 
     def shares(self, model: nn.Module) -> Iterator[Any]:
         """The held-out examples, under masks that are always the same, as many at a time as in training."""
-        example = self.objective.corrupt(self.held_out(), self.source.architecture.mask_id, seed=0)
+        example = self.objective.corrupt(self.held_out(), self.outline.blank_id, seed=0)
         device = next(model.parameters()).device
         for some in torch.arange(len(example.canvas.end)).split(self.training.micro_rows or self.rows):
             share = example.rows(some)
@@ -167,23 +166,16 @@ class Tuning(ABC):
     def save(self, model: nn.Module, folder: Path) -> None:
         """Write a folder that `unveil.load` reads; LoRA's adapters, in PEFT's format, are in its folder `adapter`."""
         assert isinstance(model, Transformer)
-        base = self.source
+        base, family = self.source, self.source.layout[0]
         if self.lora is not None:
-            save_adapter(model, folder / "adapter", base.family, self.base)
+            save_adapter(model, folder / "adapter", family, self.base)
             model = merged(model)
-        save_checkpoint(model, folder, base.family, dtype=stored_dtype(base.folder))
+        save_checkpoint(model, folder, family, dtype=base.stored_dtype)
         for name in TEXT_FILES:
-            if (base.folder / name).is_file():
-                write_bytes(folder / name, (base.folder / name).read_bytes())
+            if (base.path / name).is_file():
+                write_bytes(folder / name, (base.path / name).read_bytes())
 
     def describe(self, folder: Path) -> None:
         """Write card.json: the settings, how many pairs were learned and held out, and what was left out and why."""
         told = self.counts() | {"left_out": self.reading.left_out}
         write_json(folder / "card.json", {"recipe": f"unveil train {self.name}"} | asdict(self) | told)
-
-
-def stored_dtype(folder: Path) -> torch.dtype:
-    """The dtype of a checkpoint's weights on disk."""
-    with safe_open(next(iter(sorted(folder.glob("*.safetensors")))), framework="pt") as file:
-        found: torch.dtype = file.get_slice(next(iter(file.keys())))[:1].dtype
-    return found

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from unveil.tasks.grading.equations import EQUATION, exact
+from unveil.tasks.grading.expressions import EQUATION, exact
 
 NUMBERS = st.integers(0, 12) | st.integers(0, 999_999_999)
 OPERATORS = {"+": operator.add, "-": operator.sub, "*": operator.mul, "/": operator.truediv}

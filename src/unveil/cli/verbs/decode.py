@@ -1,0 +1,230 @@
+"""unveil decode: prompts or a template in, text out."""
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from textwrap import fill
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from unveil import catalogue
+from unveil.cli import options
+from unveil.files import check_output
+from unveil.terminal import err, out, plain
+
+if TYPE_CHECKING:
+    from unveil.canvas import Canvas
+    from unveil.decoding.model import Model
+    from unveil.sampling.sampler import Sampler, Step
+
+
+Prompts = Annotated[
+    list[str] | None,
+    typer.Argument(
+        metavar="[PROMPT]...",
+        help=r"Texts to continue. The two characters \n stand for a line break; - reads one prompt from standard "
+        "input, as it is.",
+        show_default=False,
+    ),
+]
+Infill = Annotated[
+    str | None,
+    typer.Option(
+        "--infill",
+        metavar="TEXT",
+        help=r"Fill the holes of this text instead: \[MASK] is one token, \[MASK:5] five. \n and - as for prompts.",
+        show_default=False,
+    ),
+]
+Prefix = Annotated[
+    str,
+    typer.Option(
+        "--prefix",
+        metavar="TEXT",
+        help=r"How every answer begins: given to the model, in a chat as the assistant's, and not printed. \n as for "
+        "prompts.",
+        show_default=False,
+    ),
+]
+Stop = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--stop",
+        metavar="TEXT",
+        help=r"Cut an answer before this text. \n as for prompts. Repeat the option for several.",
+        show_default=False,
+    ),
+]
+Watch = Annotated[bool, typer.Option("--watch", help="Show the canvas while it fills, one prompt after the other.")]
+Delay = Annotated[float, typer.Option("--delay", min=0, help="Seconds for each forward under --watch.")]
+Candidates = Annotated[
+    bool,
+    typer.Option(
+        "--candidates",
+        help="Under --watch, also list the soft tokens the model is least sure of, with their candidates.",
+    ),
+]
+Trace = Annotated[
+    Path | None,
+    typer.Option(
+        "--trace",
+        metavar="FILE",
+        help="Save every canvas of the decode there; `unveil trace` shows them. Takes one prompt.",
+        show_default=False,
+    ),
+]
+
+
+def _help() -> str:
+    """The help, with every sampler that there is and its settings."""
+    entries = []
+    for name, entry in catalogue.samplers().items():
+        settings = ", ".join(key if value == "none" else f"{key}={value}" for key, value in entry.settings.items())
+        entries.append(fill(f"{name:<13} {settings}", 76, subsequent_indent=" " * 14, break_on_hyphens=False))
+    return HELP.replace("SAMPLERS", "\n".join(entries))
+
+
+HELP = r"""Answer or continue prompts, or fill the holes of a text, with any published sampler.
+
+Answers go to standard output, remarks (forwards, seconds) to standard error.
+
+\b
+Example: unveil decode lab-sudoku "1000\n0002\n4003\n0000\n=\n" --watch
+Example: unveil decode lab-sudoku --infill "1000\n0002\n4003\n0000\n=\n1\[MASK:17]1"
+
+\b
+The samplers and their settings (steps is the total over all blocks):
+SAMPLERS
+""".replace("\\b", "\b")
+COMMAND = {"help": _help()}
+
+
+@options.loads
+def decode(
+    model: options.ModelName,
+    prompts: Prompts = None,
+    infill: Infill = None,
+    chat: options.Chat = None,
+    prefix: Prefix = "",
+    stop: Stop = None,
+    sampler: options.OneSampler = "llada",
+    new_tokens: options.NewTokens = None,
+    guidance: options.Guidance = 0.0,
+    seed: options.Seed = 0,
+    batch: options.Batch = 16,
+    watch: Watch = False,
+    delay: Delay = 0.15,
+    candidates: Candidates = False,
+    trace: Trace = None,
+    *,
+    loading: dict[str, Any],
+) -> None:
+    from unveil import api
+    from unveil.decoding.spec import read_sampler
+
+    texts, stops = texts_of(prompts or [], infill), [spelled(text) for text in stop or []]
+    told = {"--new-tokens": new_tokens is not None, "--chat or --raw": chat is not None, "--prefix": prefix != ""}
+    _check_fit(infill is not None, watch, candidates, stops, told)
+    _check_trace(trace, len(texts))
+    read_sampler(sampler)  # a wrong one is refused before a large model is loaded
+    loaded = api.load(model, **loading)
+    asked = [loaded.asked(text, spelled(prefix), chat=chat) for text in texts if infill is None]
+    rows = [] if infill is None else [loaded.template(texts[0], seed=seed)]
+    rows += loaded.canvases(asked, new_tokens=new_tokens, seed=seed, first=1)
+    listed = _num_listed(loaded.sampler(sampler, rows[0]), sampler) if candidates else 0
+    steps: list[Step] = []
+    see = [steps.append] if trace is not None else []
+    for row in rows if watch else []:
+        _watch(loaded, row, sampler, guidance, delay, listed, see)
+    for row, seconds in [] if watch else loaded.in_order(rows, sampler, batch=batch, guidance=guidance, see=see):
+        text = loaded.answer(row, stops).text if infill is None else loaded.text(row)
+        out().print(plain(text), soft_wrap=True)
+        remark(row, seconds)
+    if trace is not None:
+        _save(trace, steps, loaded, loaded.sampler(sampler, rows[0]))
+
+
+def spelled(text: str) -> str:
+    r"""With line breaks for \n."""
+    return text.replace("\\n", "\n")
+
+
+def texts_of(prompts: Sequence[str], infill: str | None) -> list[str]:
+    r"""The texts as meant: \n is a line break, - is standard input. ValueError for none and for empty ones."""
+    if infill is not None and prompts:
+        raise ValueError("--infill and prompts exclude each other: a template holds its own context")
+    given = list(prompts) if infill is None else [infill]
+    if not given:
+        raise ValueError("no prompt: give at least one, - to read standard input, or --infill TEXT")
+    if given.count("-") > 1:
+        raise ValueError("- stands for standard input, which can be read only once: give it once")
+    texts = [typer.get_text_stream("stdin").read() if text == "-" else spelled(text) for text in given]
+    for number, text in enumerate(texts, 1):
+        if not text:
+            name = f"prompt {number}" if infill is None else "the template"
+            raise ValueError(f"{name} is empty: write at least one character")
+    return texts
+
+
+def remark(row: "Canvas", seconds: float | None) -> None:
+    """One dim line: what the answer cost, and whether it is whole."""
+    nfe, tokens, left = int(row.nfe[0]), int(row.chosen.sum()), int(row.num_undecided[0])
+    line = f"{nfe} forwards, {tokens / max(1, nfe):.2f} tokens per forward"
+    line += "" if seconds is None else f", {seconds:.2f} s"
+    line += f", {left} masks left" if left else ""
+    err().print(line, style="dim")
+
+
+def _check_fit(infill: bool, watch: bool, candidates: bool, stops: list[str], told: dict[str, bool]) -> None:
+    for name, given in (told | {"--stop": bool(stops)}).items() if infill else ():
+        if given:
+            raise ValueError(f"{name} has no meaning with --infill: the template says what is given and what is wanted")
+    if candidates and not watch:
+        raise ValueError("--candidates has a meaning only with --watch: give both")
+    if stops and watch:
+        raise ValueError("--stop has no meaning with --watch, which shows every token: leave one of them out")
+    if "" in stops:
+        raise ValueError("--stop is an empty text: write at least one character")
+
+
+def _check_trace(trace: Path | None, num_texts: int) -> None:
+    if trace is not None and num_texts > 1:
+        raise ValueError(f"--trace records one prompt and there are {num_texts}: give one")
+    check_output(trace)
+
+
+def _num_listed(sampler: "Sampler", spec: str) -> int:
+    """How many positions --candidates lists; ValueError for a sampler without soft tokens."""
+    from unveil.cli.watch import LISTED
+    from unveil.sampling.evolve import SoftTokens
+
+    if not isinstance(sampler.evolve, SoftTokens):
+        raise ValueError(
+            f"sampler {spec!r} has no candidates, its positions are [MASK] or a token: leave --candidates out, or take "
+            "evotoken, which has them"
+        )
+    return LISTED
+
+
+def _watch(
+    model: "Model",
+    row: "Canvas",
+    sampler: str,
+    guidance: float,
+    delay: float,
+    listed: int,
+    see: "list[Callable[[Step], None]]",
+) -> None:
+    from unveil.cli.watch import Screen
+
+    with Screen.open(model.tokenizer, delay, listed) as screen:
+        ((done, _),) = model.in_order([row], sampler, guidance=guidance, see=[*see, screen.show])
+    remark(done, None)  # its seconds are mostly the delay
+
+
+def _save(trace: Path, steps: "list[Step]", model: "Model", sampler: object) -> None:
+    from unveil.sampling.trajectory import Trajectory
+
+    Trajectory.record(steps, sampler).worded(model.tokenizer.decode).save(trace)
+    name = plain(str(trace))
+    err().print(f"{len(steps) + 1} canvases in {name}; see them: unveil trace {name}", style="dim", soft_wrap=True)

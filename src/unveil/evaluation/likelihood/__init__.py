@@ -1,0 +1,1 @@
+"""Likelihoods of given texts: the bound of masked diffusion models, and lm-eval, which asks for it."""

@@ -1,0 +1,1 @@
+"""Benchmarks that others have published, asked in their words; judged strictly, and by the published rule."""

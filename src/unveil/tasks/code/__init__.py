@@ -1,1 +1,0 @@
-"""Tasks whose answers are programs, run in a sandbox."""
