@@ -15,7 +15,7 @@ from _measure import SEED, arguments, interleaved, prompts, random_model, ratio,
 from torch import Tensor
 
 from unveil.canvas import SOFT, SOFT_MASK, Canvas
-from unveil.decoding.model import Model
+from unveil.decoding.loading import load
 from unveil.models.transformer import Transformer
 from unveil.objectives.loss import Batch, Objective
 from unveil.objectives.masked import MaskedDiffusion
@@ -52,8 +52,8 @@ def blank(name: str, rows: int) -> tuple[Transformer, Canvas]:
     """A model, and prompts with their masks: of `sums` for the shipped one, random ones of 64 tokens for the other."""
     if name == "wide":
         wide = random_model(**WIDE, columns=PROMPT + NEW)
-        return wide, Canvas.blank(prompts(wide, rows, PROMPT), NEW, mask_id=wide.mask_id)
-    model = Model.load(name, device="cpu")
+        return wide, Canvas.blank(prompts(wide, rows, PROMPT), NEW, mask_id=wide.outline.blank_id)
+    model = load(name, device="cpu")
     texts = [model.tokenizer.encode(problem.prompt) for problem in Sums().generate(rows, seed=SEED)]
     return model.denoiser, Canvas.blank(texts, NEW, mask_id=model.denoiser.outline.blank_id)
 

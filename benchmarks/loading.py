@@ -20,6 +20,7 @@ import torch
 from _measure import arguments, random_model, report
 
 from unveil.checkpoints.families.llada import LLADA
+from unveil.checkpoints.folder import Folder
 from unveil.checkpoints.quantise import packing
 from unveil.checkpoints.weights import load_checkpoint, save_checkpoint
 
@@ -41,7 +42,7 @@ def load(folder: Path, case: str) -> None:
     changes = [] if bits is None else [packing(bits)]
     print("ready", flush=True)
     sys.stdin.readline()
-    model = load_checkpoint(folder, dtype=dtype, changes=changes)
+    model = load_checkpoint(Folder(folder), dtype=dtype, changes=changes)
     print(sum(x.numel() * x.element_size() for x in chain(model.parameters(), model.buffers())), flush=True)
     sys.stdin.readline()
 

@@ -15,7 +15,7 @@ from _measure import arguments, interleaved, prompts, random_model, ratio, repor
 from torch import Tensor
 
 from unveil.canvas import Canvas
-from unveil.decoding.model import Model
+from unveil.decoding.loading import load
 from unveil.models.transformer import Transformer
 from unveil.policies.confidence import ConfidencePolicy, ConfidenceSettings
 from unveil.policies.learned import Learned
@@ -48,8 +48,8 @@ def blank(name: str, rows: int) -> tuple[Transformer, Canvas]:
     seeds = list(range(rows))
     if name == "wide":
         wide = random_model(**WIDE, columns=PROMPT + NEW)
-        return wide, Canvas.blank(prompts(wide, rows, PROMPT), NEW, mask_id=wide.mask_id, seed=seeds)
-    model = Model.load(name, device="cpu")
+        return wide, Canvas.blank(prompts(wide, rows, PROMPT), NEW, mask_id=wide.outline.blank_id, seed=seeds)
+    model = load(name, device="cpu")
     texts = [model.tokenizer.encode(problem.prompt) for problem in Sums().generate(rows, seed=0)]
     return model.denoiser, Canvas.blank(texts, NEW, mask_id=model.denoiser.outline.blank_id, seed=seeds)
 

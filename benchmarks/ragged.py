@@ -13,8 +13,7 @@ from torch import Tensor
 
 from unveil.canvas import Canvas
 from unveil.models.attention import Layout
-from unveil.models.denoiser import Cache, Prediction, Want
-from unveil.models.transformer import Transformer
+from unveil.models.denoiser import Cache, Prediction, Want, Wrapped
 from unveil.sampling.queue import decode_queue
 from unveil.sampling.recipes import fast_dllm
 
@@ -22,27 +21,17 @@ BATCH, TARGET = 16, 1.05
 MODEL = {"vocabulary": 256, "width": 64, "layers": 2, "heads": 2, "head_width": 32, "feed": 176, "columns": 192}
 
 
-@dataclass(frozen=True, kw_only=True)
-class Counting:
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Counting(Wrapped):
     """A denoiser that counts the columns of its forwards."""
 
-    inner: Transformer
     live: list[int] = field(default_factory=list)
     linear: list[int] = field(default_factory=list)
     attended: list[int] = field(default_factory=list)
 
-    @property
-    def mask_id(self) -> int:
-        """The id of [MASK]."""
-        return self.inner.mask_id
-
-    def new_cache(self, canvas: Canvas) -> Cache:
-        """See Denoiser."""
-        return self.inner.new_cache(canvas)
-
     def __call__(self, canvas: Canvas, fresh: Tensor, read: Tensor, cache: Cache | None, want: Want) -> Prediction:
         """See Denoiser."""
-        a = self.inner.architecture
+        a = self.outline
         layout = Layout.of(canvas, fresh, read, shift=a.shift, rule=a.rule)
         self.live.append(int(canvas.end[~canvas.done].sum()))
         self.linear.append(len(layout.index))
@@ -55,8 +44,9 @@ def measure(num_prompts: int) -> dict[str, Any]:
     model = Counting(inner=random_model(**MODEL))
     generator = torch.Generator().manual_seed(SEED)
     lengths, news = torch.randint(16, 97, (2, num_prompts), generator=generator).tolist()
-    prompts = [torch.randint(model.outline.blank_id, (length,), generator=generator).tolist() for length in lengths]
-    waiting = [Canvas.blank([prompt], new, mask_id=model.outline.blank_id) for prompt, new in zip(prompts, news, strict=True)]
+    mask_id = model.outline.blank_id
+    prompts = [torch.randint(mask_id, (length,), generator=generator).tolist() for length in lengths]
+    waiting = [Canvas.blank([prompt], new, mask_id=mask_id) for prompt, new in zip(prompts, news, strict=True)]
     finished = list(decode_queue(fast_dllm(96, threshold=0.9), model, waiting, batch=BATCH))
     assert sorted(number for number, _ in finished) == list(range(num_prompts))
     times = sum(model.linear) / sum(model.live)

@@ -15,6 +15,7 @@ import torch
 from _measure import SEED, arguments, report
 from torch import Tensor, nn
 
+from unveil.decoding.loading import load
 from unveil.decoding.model import Model
 from unveil.policies.confidence import ConfidenceSettings
 from unveil.training.policy import PolicyTraining
@@ -35,7 +36,7 @@ def main() -> None:
 def row(network: ConfidenceSettings, repeat: int) -> dict[str, Any]:
     """One line of the table."""
     recipe = PolicyTraining(base="lab-puzzles", task="sums", prompts=PROMPTS, copies=COPIES, network=network)
-    model = Model.load(recipe.base, device="cpu")
+    model = load(recipe.base, device="cpu")
     with tempfile.TemporaryDirectory() as folder:
         session = Session.small(recipe.net(), recipe.training, Path(folder))
         update, times = recipe.update(session, model), list[dict[str, float]]()

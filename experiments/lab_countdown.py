@@ -1,10 +1,11 @@
 """Countdown alone, which lab-puzzles has not learned: a model on which `lab_evotoken.py` compares trainings.
 
-    python experiments/lab_countdown.py --out runs/countdown
+    python -m experiments.lab_countdown --out runs/countdown
 
-From lab-puzzles in two runs, which go on where they were stopped. In the first (`grown`) numbers grow from 10 to 30 in
-the first 40 %, answers fill 16 tokens, in the last 15 % the task's 32, and the best weights on 128 validation problems
-are kept. The second (`tuned`) fine-tunes these on 320,000 pairs. `tuned/model` is the result.
+Run it from the repository's root. From lab-puzzles in two runs, which go on where they were stopped. In the first
+(`grown`) numbers grow from 10 to 30 in the first 40 %, answers fill 16 tokens, in the last 15 % the task's 32, and the
+best weights on 128 validation problems are kept. The second (`tuned`) fine-tunes these on 320,000 pairs. `tuned/model`
+is the result.
 """
 
 import argparse
@@ -16,11 +17,11 @@ from typing import ClassVar
 
 import torch
 from torch import nn
-from unveil.cli.settings import with_settings
 
 from recipes import lab
 from recipes.lab_puzzles import TOKENIZER, TRAINING, LabPuzzles, Part, drills
 from unveil.files import write_text
+from unveil.settings import with_settings
 from unveil.tasks.puzzles.countdown import Countdown
 from unveil.training.settings import Falling
 from unveil.training.sft import SFT
@@ -40,6 +41,7 @@ class LabCountdown(LabPuzzles):
     """The first run."""
 
     name: ClassVar[str] = "lab-countdown"
+    command: ClassVar[str] = "python -m experiments.lab_countdown"
 
     def parts(self, step: int) -> list[Part]:
         """The problems of a step, and a few lone equations."""

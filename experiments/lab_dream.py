@@ -1,6 +1,6 @@
 """lab-sudoku in Dream's layout: biases in q, k, v, and column i predicted at column i - 1.
 
-    python experiments/lab_dream.py --out runs/lab-dream [--steps 600]
+    python -m experiments.lab_dream --out runs/lab-dream [--steps 600]
 
 No model that answers in place can be exported to Dream's layout with equal logits, as its readers shift them. So the
 weights of lab-sudoku learn to answer one column earlier: fine-tuning on fresh puzzles of the training split. The result
@@ -14,13 +14,13 @@ from dataclasses import replace
 from pathlib import Path
 
 import torch
-from unveil.cli.settings import with_settings
 
 from unveil.checkpoints.families.dream import DREAM
-from unveil.checkpoints.folder import locate
+from unveil.checkpoints.folder import Folder
 from unveil.checkpoints.weights import load_checkpoint, save_checkpoint
 from unveil.files import write_text
 from unveil.models.transformer import Transformer
+from unveil.settings import with_settings
 from unveil.tasks import generated, task
 from unveil.training.settings import Falling
 from unveil.training.sft import SFT
@@ -49,7 +49,7 @@ def main() -> None:
 
 def shifted(folder: Path) -> None:
     """The weights of lab-sudoku, which do not answer there yet."""
-    source = locate("lab-sudoku")
+    source = Folder.named("lab-sudoku")
     model = load_checkpoint(source)
     shift = Transformer(replace(model.architecture, shift=1, qkv_bias=True))
     state = shift.state_dict()
@@ -57,7 +57,7 @@ def shifted(folder: Path) -> None:
         weight.copy_(model.state_dict()[name]) if name in model.state_dict() else weight.zero_()
     save_checkpoint(shift, folder, DREAM)
     for name in FILES:
-        shutil.copy(source / name, folder / name)
+        shutil.copy(source.path / name, folder / name)
 
 
 if __name__ == "__main__":

@@ -1,6 +1,6 @@
 """Token evolution on lab-puzzles: trajectory supervision against the ordinary masked loss at the same compute.
 
-    python experiments/lab_evotoken.py --out runs/evotoken [--only cts-0] [--tables] [--limit 300] [--lab countdown]
+    python -m experiments.lab_evotoken --out runs/evotoken [--only cts-0] [--tables] [--limit 300] [--lab countdown]
 
 An arm is a loss and a seed. All learn from the same 48,000 pairs (sums and Sudoku of the training split) at the same
 rate; an update of trajectory supervision is `depth` passes, so the ordinary loss gets `depth` times as many updates. A
@@ -20,13 +20,13 @@ from typing import NamedTuple
 
 import numpy as np
 import torch
-from unveil.cli.settings import with_settings
 
 import unveil
 from unveil.decoding.model import Model
 from unveil.evaluation.run import evaluate
 from unveil.evaluation.statistics import paired_difference
 from unveil.files import read_jsonl, write_json, write_text
+from unveil.settings import with_settings
 from unveil.tasks import task
 from unveil.tasks.task import Problem
 from unveil.training.mask_agnostic import Constant, MaskAgnosticTuning

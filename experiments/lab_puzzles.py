@@ -1,6 +1,6 @@
 """Evaluate lab-puzzles: its three tasks under eight samplers, the long sums, and full diffusion.
 
-    python experiments/lab_puzzles.py --data ../shared/data --out runs/puzzles-table [--only sums]
+    python -m experiments.lab_puzzles --data ../shared/data --out runs/puzzles-table [--only sums]
 
 Prints a markdown table a task (accuracy with its 95 % Wilson interval) and writes TASK.json; item files make it
 resumable, and --only lets two processes share the work. No setting was chosen on these problems: sudoku and countdown

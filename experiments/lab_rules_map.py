@@ -1,12 +1,13 @@
 """When do appended masks distract? Train lab-rules under one setting after another and ask each model the suite.
 
-    python experiments/lab_rules_map.py --out runs/map [--only dense] [--limit 25]
+    python -m experiments.lab_rules_map --out runs/map [--only dense] [--limit 25]
 
-A folder a setting: what `unveil train lab-rules` writes, and `items.jsonl`. Each goes on from the same short rows, the
-primer of its size. Prints a markdown table: right answers with 2 to 200 masks (one forward, 10 + 40 examples, mixed,
-test questions, examples drawn once a task), what the most masks cost with its 95 % interval (bootstrap over tasks and
-questions), and the validation's course by step. Nothing is chosen by these test questions; of a run, the weights are
-kept that were best at 2 masks on validation questions. What is done is not done again.
+Run it from the repository's root. A folder a setting: what `python -m recipes.lab_rules` writes, and `items.jsonl`.
+Each goes on from the same short rows, the primer of its size. Prints a markdown table: right answers with 2 to 200
+masks (one forward, 10 + 40 examples, mixed, test questions, examples drawn once a task), what the most masks cost with
+its 95 % interval (bootstrap over tasks and questions), and the validation's course by step. Nothing is chosen by these
+test questions; of a run, the weights are kept that were best at 2 masks on validation questions. What is done is not
+done again.
 """
 
 import argparse
@@ -14,14 +15,14 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import torch
-from unveil.cli.settings import with_settings
 
 import unveil
-from recipes import LabRules
+from recipes.lab_rules import LabRules
 from unveil.diagnostics.context.few_shot.suite import suite
 from unveil.diagnostics.context.probes import probe
 from unveil.diagnostics.context.run import measure
 from unveil.files import read_jsonl
+from unveil.settings import with_settings
 from unveil.training.trainer import run
 
 PRIMER = "short=1 growing=1 steps=700 validate_every=700"

@@ -1,12 +1,12 @@
 """Repair lab-rules: CE + TV against CE alone at the same rate and compute, and against none.
 
-    python experiments/lab_rules_repair.py --model lab-rules --out runs/repair [--only ce-tv-0] [--limit 25]
+    python -m experiments.lab_rules_repair --model lab-rules --out runs/repair [--only ce-tv-0] [--limit 25]
 
-The data are prompts of drawn rules, none of them the suite's, with the answer and its closing. An arm is a loss and a
-seed; a folder holds what `unveil train mask-agnostic` writes, and `items.jsonl` for the suite's test questions: right
-answers with 2 to 200 masks after one forward, and after 2, 4 and 6 steps in random order, all masks one block, 10 + 40
-examples, mixed. Weights are kept by the held-out loss, as in the paper. Prints markdown and writes `repair.json` and
-`repair.png`. What is done is not done again.
+Run it from the repository's root. The data are prompts of drawn rules, none of them the suite's, with the answer and
+its closing. An arm is a loss and a seed; a folder holds what `unveil train mask-agnostic` writes, and `items.jsonl` for
+the suite's test questions: right answers with 2 to 200 masks after one forward, and after 2, 4 and 6 steps in random
+order, all masks one block, 10 + 40 examples, mixed. Weights are kept by the held-out loss, as in the paper. Prints
+markdown and writes `repair.json` and `repair.png`. What is done is not done again.
 """
 
 import argparse
@@ -18,11 +18,9 @@ from random import Random
 import matplotlib
 import numpy as np
 import torch
-from unveil.cli.settings import with_settings
 
 import unveil
-from recipes import LabRules
-from recipes.lab_rules import FIRST_DRAW, drawn
+from recipes.lab_rules import FIRST_DRAW, LabRules, drawn
 from unveil.diagnostics.context.card import Finding, first_minus_last, level, of_values
 from unveil.diagnostics.context.cells import Record
 from unveil.diagnostics.context.few_shot.shots import Arrangement, Shots, arrange
@@ -34,6 +32,7 @@ from unveil.diagnostics.context.tables import Point, by_series, correct, paired
 from unveil.evaluation.plots import COLOURS, MARKERS
 from unveil.files import replacing, write_json, write_text
 from unveil.objectives.loss import loss
+from unveil.settings import with_settings
 from unveil.training.mask_agnostic import MaskAgnosticTuning
 from unveil.training.trainer import run
 

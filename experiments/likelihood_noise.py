@@ -1,6 +1,6 @@
 """The noise of likelihoods, and of their differences between the choices of a question, by how masks are drawn.
 
-    python experiments/likelihood_noise.py --samples 8
+    python -m experiments.likelihood_noise --samples 8
 
 Word problems with two choices each: whole solutions of other problems (as long as each other, or not), or the right
 steps with two wrong results. Prints the standard deviation over seeds in nats, root mean square over the questions.

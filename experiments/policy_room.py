@@ -1,6 +1,6 @@
 """How much room does a task leave to a policy? The best of 64 random orders of each problem, by forwards.
 
-    python experiments/policy_room.py --model lab-puzzles --task sums [--limit 100]
+    python -m experiments.policy_room --model lab-puzzles --task sums [--limit 100]
 
 Eight random orders at each of eight bars: a mask opens with probability sigmoid((confidence - bar) * SHARPNESS), at
 least one a forward; one block of the whole canvas, greedy tokens. Prints a markdown table: the share of problems that

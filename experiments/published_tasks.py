@@ -1,6 +1,6 @@
 """The published benchmarks end to end on a random model of bytes: readers, prompts, decoding, judges, records.
 
-    python experiments/published_tasks.py --data FOLDER --out runs/published [--limit 100]
+    python -m experiments.published_tasks --data FOLDER --out runs/published [--limit 100]
 
 FOLDER holds the files as their authors publish them (gsm8k/test.jsonl, math500/test.jsonl, svamp/SVAMP.json,
 countdown/*.jsonl, sudoku/*.jsonl, humaneval/HumanEval.jsonl.gz). The model is of LLaDA's layout with a chat template,

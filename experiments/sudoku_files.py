@@ -1,6 +1,6 @@
 """Evaluate a model on the published 4x4 Sudoku files under the published samplers.
 
-    python experiments/sudoku_files.py --data ../shared/data/sudoku --out runs/sudoku-files
+    python -m experiments.sudoku_files --data ../shared/data/sudoku --out runs/sudoku-files
 
 Prints a markdown table (accuracy is the mean over the files, 95 % Wilson interval over all puzzles) and writes
 results.json; item files make it resumable. No setting was chosen on these files.

@@ -1,5 +1,7 @@
 """lab-puzzles: one model of 1.6 M parameters for Sudoku, countdown and sums, in LLaDA's layout.
 
+    python -m recipes.lab_puzzles --out runs/lab-puzzles
+
 A curriculum makes it learnable on a processor: sums grow from two steps to six (to ten on the long canvas), countdown
 from small numbers to all. Answers are followed by EOS, as in LLaDA's fine-tuning: to the end of the task's canvas in a
 growing share of rows, in all from LATE on; in the others to a multiple of eight columns, which is several times
@@ -93,13 +95,14 @@ def shown_to_a_step(problem: Problem, rng: Random) -> Problem:
 
 @dataclass(frozen=True, kw_only=True)
 class LabPuzzles:
-    """Rows a step of each task; `long_sums` are those on canvas 128, `shuffled` the share of sums told in any order.
+    """`sums`, `long_sums` (on canvas 128), `countdown`, `sudoku` and `drills` are the rows a step of each.
 
-    `start`: a model to go on from (a shipped one or a folder), none for fresh weights. `begin`: where in the curriculum
-    the run begins, from 0 to 1.
+    `shuffled` is the share of sums told in any order. `start`: a model to go on from (a shipped one, a folder or a hub
+    repository), none for fresh weights. `begin`: where in the curriculum the run begins, from 0 to 1.
     """
 
     name: ClassVar[str] = "lab-puzzles"
+    command: ClassVar[str] = "python -m recipes.lab_puzzles"
     objective: ClassVar[MaskedDiffusion] = MaskedDiffusion()
 
     sums: int = 64
@@ -186,3 +189,7 @@ class LabPuzzles:
         """The card."""
         measured = f"{self.validation} validation problems of each task, llada, one token a forward, blocks of 32"
         lab.describe(folder, self, task="sudoku, countdown, sums", measured=measured)
+
+
+if __name__ == "__main__":
+    lab.main(LabPuzzles)

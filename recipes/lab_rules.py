@@ -1,5 +1,7 @@
 """lab-rules: a small model of few-shot rules, in LLaDA's layout, to see masks distract (or not).
 
+    python -m recipes.lab_rules --out runs/lab-rules
+
 Rows are examples of a rule, mixed with others, and a question at the end. The rules are the suite's, or drawn, so that
 the question alone does not tell what is asked. Three kinds of rows, all under the ordinary masked diffusion objective:
 every answer on words is learned, the examples' too ("dense": many signals a row instead of one); the last answer, its
@@ -117,6 +119,7 @@ class LabRules:
     """
 
     name: ClassVar[str] = "lab-rules"
+    command: ClassVar[str] = "python -m recipes.lab_rules"
 
     columns: int = 6000
     relevant: int = 10
@@ -184,10 +187,10 @@ class LabRules:
 
     def validate(self, model: nn.Module) -> dict[str, float]:
         """Accuracy on validation questions of all tasks, 10 + 40 examples, one forward; the score is at 2 masks."""
-        whole = lab.whole(model, TOKENIZER, new_tokens=VALIDATED[0])
+        asked = lab.with_tokenizer(model, TOKENIZER, new_tokens=VALIDATED[0])
         tasks = [replace(task, split="validation") for task in suite()]
         cells = {masks: Cell(arrangement=Arrangement(masks=masks), reading=FirstMask()) for masks in VALIDATED}
-        records = measure(whole, tasks, list(cells.values()), limit=self.validation)
+        records = measure(asked, tasks, list(cells.values()), limit=self.validation)
         found = {}
         for masks, cell in cells.items():
             right = [record.found["correct"] for record in records if record.cell == cell.key]
@@ -202,3 +205,7 @@ class LabRules:
         """The card."""
         measured = f"{self.validation} validation questions of each of 16 tasks, one forward, {VALIDATED[0]} masks"
         lab.describe(folder, self, task="few-shot rules", measured=measured)
+
+
+if __name__ == "__main__":
+    lab.main(LabRules)

@@ -1,4 +1,10 @@
-"""lab-sudoku: 0.8 M parameters, LLaDA's layout, 4x4 Sudoku; under an hour on one thread of a laptop."""
+"""lab-sudoku: a model of 0.8 M parameters for 4x4 Sudoku, in LLaDA's layout.
+
+    python -m recipes.lab_sudoku --out runs/lab-sudoku
+
+Under an hour on one thread of a laptop. A row is a puzzle and its solution, a character a token; what is learned is the
+solution.
+"""
 
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -29,12 +35,14 @@ NEWLINE, EQUALS = TOKENIZER.encode("\n=")
 
 @dataclass(frozen=True, kw_only=True)
 class LabSudoku:
-    """`rows` fresh puzzles of the training split a step."""
+    """A step learns `rows` fresh puzzles of the training split; `validation` others are solved to score the model."""
 
     name: ClassVar[str] = "lab-sudoku"
+    command: ClassVar[str] = "python -m recipes.lab_sudoku"
     objective: ClassVar[MaskedDiffusion] = MaskedDiffusion()
 
     rows: int = 128
+    validation: int = 512
     training: Training = field(default=TRAINING)
 
     def model(self) -> nn.Module:
@@ -47,8 +55,9 @@ class LabSudoku:
         return Batch(_sequences(puzzles, solutions), torch.full((self.rows,), 22), torch.full((self.rows,), 41))
 
     def validate(self, model: nn.Module) -> dict[str, float]:
-        """Share of 512 validation puzzles with 4 to 6 givens solved, one token a forward, by confidence."""
-        return {"score": lab.accuracy(model, TOKENIZER, Sudoku(givens=(4, 6)), count=512, seed=1, batch=512)}
+        """Share of validation puzzles with 4 to 6 givens solved, one token a forward, by confidence."""
+        task = Sudoku(givens=(4, 6))
+        return {"score": lab.accuracy(model, TOKENIZER, task, count=self.validation, seed=1, batch=512)}
 
     def save(self, model: nn.Module, folder: Path) -> None:
         """Weights and tokenizer."""
@@ -56,7 +65,7 @@ class LabSudoku:
 
     def describe(self, folder: Path) -> None:
         """The card."""
-        measured = "512 validation puzzles with 4 to 6 givens, llada, 19 masks, 19 forwards, one block"
+        measured = f"{self.validation} validation puzzles with 4 to 6 givens, llada, 19 masks, 19 forwards, one block"
         lab.describe(folder, self, task="sudoku", measured=measured)
 
 
@@ -68,3 +77,7 @@ def _sequences(puzzles: np.ndarray, solutions: np.ndarray) -> torch.Tensor:
     below = np.concatenate([CHARACTERS[solutions].reshape(rows, 4, 4), line], 2).reshape(rows, 20)[:, :19]
     middle = np.tile([EQUALS, NEWLINE], (rows, 1))
     return torch.from_numpy(np.concatenate([above, middle, below], 1))
+
+
+if __name__ == "__main__":
+    lab.main(LabSudoku)

@@ -6,7 +6,7 @@ prints as the verb's tables, and writes files only where it is told to. Raises V
 """
 
 from collections.abc import Sequence
-from os import PathLike
+from dataclasses import asdict, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, Literal
@@ -16,36 +16,34 @@ from unveil.checkpoints.export import export as write_layout
 from unveil.checkpoints.folder import Folder
 from unveil.decoding.loading import Loading, load, with_loading
 from unveil.decoding.model import Answer, Model
+from unveil.decoding.prompt import until
 from unveil.decoding.spec import read_sampler
 from unveil.diagnostics.context.diagnosis import ITEMS, Diagnosis
 from unveil.diagnostics.context.page import write_report
 from unveil.diagnostics.context.report import Report
 from unveil.diagnostics.steps.trace import Trace
+from unveil.evaluation import frontier_run
+from unveil.evaluation import verify as verifying
 from unveil.evaluation.compare import Comparison, Grader, read_judged
 from unveil.evaluation.compare import compare as compare_judged
 from unveil.evaluation.frontier import families_of, span_from
 from unveil.evaluation.frontier_report import Frontier
-from unveil.evaluation.frontier_run import frontier as measure_frontier
-from unveil.evaluation.frontier_run import heuristics, searched_on, settings_of
 from unveil.evaluation.items import check_file, items_beside
 from unveil.evaluation.plots import plot_comparison
 from unveil.evaluation.result import Results
 from unveil.evaluation.run import check_fit, evaluate_each
 from unveil.evaluation.speed import DEFAULTS, Speeds, measure_each
-from unveil.evaluation.verify import Report as Verification
-from unveil.evaluation.verify import verify as verify_folder
-from unveil.files import check_output, write_json, write_text
+from unveil.files import StrPath, check_output, write_json, write_text
 from unveil.models.tensors import dtype_of
 from unveil.processes import Processes, launched
 from unveil.sampling.trajectory import Trajectory
+from unveil.settings import listed
 from unveil.tasks import task as named_task
 from unveil.tasks.benchmarks.programs import allow_code
 from unveil.tasks.task import DEFAULT_LIMIT, Task, problems_of
-from unveil.terminal import bars, err
+from unveil.terminal import speaks
 
 __all__ = ["bench", "compare", "decode", "diagnose", "evaluate", "export", "frontier", "load", "trace", "verify"]
-
-StrPath = str | PathLike[str]
 
 
 @with_loading
@@ -70,20 +68,22 @@ def decode(
     `chat`: ask in the model's chat template, or (False) with the text alone; by default a chat where there is one.
     `trace` is a file for every canvas of the decode of one prompt; `unveil.trace` reads it.
     """
+    if isinstance(prompts, str) or (infill is None) == (not prompts):
+        raise ValueError("give a list of prompts, or a template to infill: one of the two")
+    if trace is not None and len(prompts) > 1:
+        raise ValueError(f"a trace records one prompt and there are {len(prompts)}: give one")
+    check_output(trace)
+    until("", stop)  # refused now, not after the first answer
+    read_sampler(sampler)
     loaded = _model(model, loading)
-    if (infill is None) == (not prompts):
-        raise ValueError("give prompts, or a template to infill: one of the two")
     rows = [loaded.template(infill, seed=seed)] if infill is not None else []
     asked = [loaded.asked(text, prefix, chat=chat) for text in prompts]
     rows += loaded.canvases(asked, new_tokens=new_tokens, seed=seed)
-    if trace is not None and len(rows) > 1:
-        raise ValueError(f"a trace records one prompt and there are {len(rows)}: give one")
     steps: list[Any] = []
     see = [steps.append] if trace is not None else []
     finished = [row for row, _ in loaded.in_order(rows, sampler, batch=batch, guidance=guidance, see=see)]
     if trace is not None:
-        recorded = Trajectory.record(steps, loaded.sampler(sampler, rows[0]))
-        recorded.worded(loaded.tokenizer.decode).save(Path(trace))
+        Trajectory.record(steps, loaded.sampler(sampler, rows[0])).worded(loaded.tokenizer.decode).save(Path(trace))
     if infill is not None:
         return [loaded.answer(row)._replace(text=loaded.text(row)) for row in finished]
     return [loaded.answer(row, stop) for row in finished]
@@ -110,8 +110,8 @@ def evaluate(
     `json` is a file for the results; beside it every item is kept as soon as it is done, and the same call, stopped,
     goes on from these. Among several processes each takes its share of the problems.
     """
-    out = None if json is None else Path(json)
-    specs, chosen, source = _specs(samplers), _task(task, allow_code_execution), _path(data)
+    out, source = _path(json), _path(data)
+    specs, chosen = listed(samplers), allow_code(named_task(task), allow_code_execution)
     check_output(out)
     problems = problems_of(chosen, source, limit, seed)
     check_fit(specs, chosen)
@@ -122,7 +122,7 @@ def evaluate(
             _model(model, loading, processes), chosen, problems, specs, items, seed=seed, batch=batch,
             guidance=guidance, chat=chat, data=source, processes=processes,
         )  # fmt: skip
-        if out is not None and processes.main:
+        if out is not None and speaks():
             write_json(out, results.to_json())
     return results
 
@@ -131,9 +131,9 @@ def compare(
     files: Sequence[StrPath], *, grader: Grader = "strict", json: StrPath | None = None, plot: StrPath | None = None
 ) -> Comparison:
     """Results on the same problems against the first of them; `files` are what `evaluate` wrote as `json`."""
-    check_output(_path(json))
-    check_output(_path(plot))
-    found = compare_judged([one for file in files for one in read_judged(Path(file))], grader)
+    check_output(json)
+    check_output(plot)
+    found = compare_judged([one for file in listed(files) for one in read_judged(Path(file))], grader)
     if json is not None:
         write_json(json, found.to_json())
     if plot is not None:
@@ -168,22 +168,22 @@ def frontier(
     `out` is a folder for frontier.png, .csv, .json and every item; the same call, stopped, goes on from there.
     `on_search` hears of the search when it has ended.
     """
-    chosen, source = _task(task, allow_code_execution), _path(data)
-    families, span = families_of([*_listed(samplers), *heuristics(tune, blocks, chosen)]), span_from(range)
-    check_fit(settings_of(families), chosen)
+    chosen, source = allow_code(named_task(task), allow_code_execution), _path(data)
+    families, span = families_of([*listed(samplers), *frontier_run.heuristics(tune, blocks, chosen)]), span_from(range)
+    check_fit(frontier_run.settings_of(families), chosen)
     problems = problems_of(chosen, source, limit, seed)
-    validation = searched_on(chosen, tune_limit, tune_seed, problems) if tune else []
+    validation = frontier_run.searched_on(chosen, tune_limit, tune_seed, problems) if tune else []
     with TemporaryDirectory() as scratch, launched() as processes:
         folder = Path(scratch) if out is None else Path(out)
         if out is None and processes.count > 1:
             raise ValueError(f"{processes.count} processes put their items together in a folder: give out")
         folder.mkdir(parents=True, exist_ok=True)
-        found = measure_frontier(
+        found = frontier_run.frontier(
             _model(model, loading, processes), chosen, problems, families, folder, validation=validation,
             tune_seed=tune_seed, seed=seed, data=source, span=span, budgets=budgets, batch=batch, guidance=guidance,
             processes=processes, on_search=on_search,
         )  # fmt: skip
-        if out is not None and processes.main:
+        if out is not None and speaks():
             found.write(folder)
     return found
 
@@ -218,8 +218,6 @@ def diagnose(
     if chat and not isinstance(model, Model):  # known before a large model is loaded
         Folder.named(model, loading.get("revision")).asked_in_chat()
     loaded = _model(model, loading)
-    if left := ", ".join(diagnosis.left_out(loaded)):
-        err().print(f"left out, for the model is causal and they need one that reads [MASK]: {left}", soft_wrap=True)
     if out is None:
         return diagnosis.of(loaded, tokens=tokens)
     Path(out).mkdir(parents=True, exist_ok=True)
@@ -242,8 +240,10 @@ def bench(
     **loading: Any,
 ) -> Speeds:
     """Tokens per second on random prompts, and the share of time outside the model's forward, for each sampler."""
-    specs = _specs(samplers)
-    check_output(_path(json))
+    specs = listed(samplers)
+    check_output(json)
+    for spec in specs:
+        read_sampler(spec)  # before a large model is loaded
     speeds = measure_each(
         _model(model, loading), specs, prompt_tokens=prompt_tokens, new_tokens=new_tokens, batch=batch, repeat=repeat,
         seed=seed,
@@ -253,11 +253,9 @@ def bench(
     return speeds
 
 
-def verify(folder: StrPath) -> Verification:
+def verify(folder: StrPath) -> verifying.Report:
     """Whether a checkpoint here gives the logits, tokens and forwards that are recorded in its folder."""
-    with bars() as progress:
-        bar = progress.add_task("decodes", total=None)
-        return verify_folder(Path(folder), lambda done, total: progress.update(bar, completed=done, total=total))
+    return verifying.verify(Path(folder))
 
 
 def export(
@@ -279,7 +277,7 @@ def export(
 
 def trace(file: StrPath, *, html: StrPath | None = None) -> Trace:
     """How a recorded decode went, forward by forward; `html` is a file for a page to scrub through."""
-    check_output(_path(html))
+    check_output(html)
     if html is not None and Path(html).resolve() == Path(file).resolve():
         raise ValueError(f"html={html} is the trace itself: name another file")
     found = Trace.load(Path(file))
@@ -290,28 +288,12 @@ def trace(file: StrPath, *, html: StrPath | None = None) -> Trace:
 
 def _model(model: StrPath | Model, loading: dict[str, Any], processes: Processes = Processes()) -> Model:  # noqa: B008
     """The model, loaded unless it is; each of several processes on its own device."""
+    options = Loading(**loading)
     if not isinstance(model, Model):
-        return Loading(**{**loading, "device": loading.get("device") or processes.device}).model(model)
-    if given := [name for name, value in loading.items() if value not in (None, False)]:
+        return replace(options, device=options.device or processes.device).model(model)
+    if given := [name for name, value in asdict(options).items() if value not in (None, False)]:
         raise ValueError(f"{', '.join(given)} is for a model to be loaded, and this one is: leave it out")
     return model
-
-
-def _task(task: str | Task, allowed: bool) -> Task:
-    """The task, with a sandbox where code may run."""
-    return allow_code(named_task(task) if isinstance(task, str) else task, allowed)
-
-
-def _specs(samplers: Sequence[str]) -> list[str]:
-    """Samplers whose names and keys are known. ValueError for an unknown one, before a large model is loaded."""
-    specs = _listed(samplers)
-    for spec in specs:
-        read_sampler(spec)
-    return specs
-
-
-def _listed(samplers: Sequence[str]) -> list[str]:
-    return [samplers] if isinstance(samplers, str) else list(samplers)
 
 
 def _path(path: StrPath | None) -> Path | None:

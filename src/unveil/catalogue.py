@@ -19,6 +19,7 @@ PROBES = ("diagnostics/context/probes",)
 POLICIES = ("policies",)
 LAYOUTS = ("checkpoints/families",)
 TRAININGS = ("training",)
+CHECKS = (*SAMPLERS, "sampling")  # where samplers' settings are checked
 
 
 class Entry(NamedTuple):
@@ -28,6 +29,7 @@ class Entry(NamedTuple):
     module: str
     attribute: str
     settings: Mapping[str, str] = MappingProxyType({})  # of a sampler, with their defaults as they are typed
+    constants: Mapping[str, Any] = MappingProxyType({})  # of a class: its constants that stand in the class itself
 
     def load(self) -> Any:
         """Import it."""
@@ -42,6 +44,26 @@ def samplers() -> Mapping[str, Entry]:
         for module, node in _top(SAMPLERS)
         if isinstance(node, ast.FunctionDef) and node.name == module.rpartition(".")[2]
     )
+
+
+@cache
+def words() -> Mapping[str, tuple[str, ...]]:
+    """The legal words of samplers' settings, by setting: what `one_of("setting", value, WORDS)` asks for.
+
+    WORDS is a tuple, or a dict by word, that is made in the same file.
+    """
+    found: dict[str, tuple[str, ...]] = {}
+    for _, tree in _files(CHECKS):
+        made: dict[str, tuple[str, ...]] = {}
+        checked: dict[str, str] = {}
+        for node in ast.walk(tree):
+            match node:
+                case ast.Assign(targets=[ast.Name(id=name)]) | ast.AnnAssign(target=ast.Name(id=name)):
+                    made[name] = _texts(node.value)
+                case ast.Call(func=ast.Name(id="one_of"), args=[ast.Constant(value=setting), _, ast.Name(id=name)]):
+                    checked[str(setting)] = name
+        found |= {setting: made[name] for setting, name in checked.items()}
+    return MappingProxyType(found)
 
 
 @cache
@@ -99,15 +121,25 @@ def _typed(default: ast.expr) -> str:
     return str(value).lower() if value is None or isinstance(value, bool) else str(value)
 
 
+def _texts(value: ast.expr | None) -> tuple[str, ...]:
+    """The texts of a tuple, or the keys of a dict."""
+    parts = value.keys if isinstance(value, ast.Dict) else value.elts if isinstance(value, ast.Tuple) else []
+    return tuple(one.value for one in parts if isinstance(one, ast.Constant) and isinstance(one.value, str))
+
+
 def _named_classes(folders: tuple[str, ...]) -> Mapping[str, Entry]:
+    classes = ((module, node, _constants(node)) for module, node in _top(folders) if isinstance(node, ast.ClassDef))
     return _by_name(
-        Entry(line.value.value, module, node.name)
-        for module, node in _top(folders)
-        if isinstance(node, ast.ClassDef)
-        for line in node.body
-        if isinstance(line, ast.AnnAssign) and isinstance(line.target, ast.Name) and line.target.id == "name"
-        if isinstance(line.value, ast.Constant) and isinstance(line.value.value, str)
+        Entry(str(constants["name"]), module, node.name, constants=constants)
+        for module, node, constants in classes
+        if isinstance(constants.get("name"), str)
     )
+
+
+def _constants(node: ast.ClassDef) -> dict[str, Any]:
+    """The constants that a class defines with an annotation."""
+    lines = (line for line in node.body if isinstance(line, ast.AnnAssign) and isinstance(line.target, ast.Name))
+    return {line.target.id: line.value.value for line in lines if isinstance(line.value, ast.Constant)}  # type: ignore[union-attr]
 
 
 def _by_name(entries: Iterator[Entry]) -> Mapping[str, Entry]:
@@ -121,7 +153,12 @@ def _by_name(entries: Iterator[Entry]) -> Mapping[str, Entry]:
 
 def _top(folders: tuple[str, ...]) -> Iterator[tuple[str, ast.stmt]]:
     """Every statement at the top of every file, with the name of its module."""
+    return ((module, node) for module, tree in _files(folders) for node in tree.body)
+
+
+def _files(folders: tuple[str, ...]) -> Iterator[tuple[str, ast.Module]]:
+    """Every file of the folders, with the name of its module."""
     for folder in folders:
         for path in sorted((HERE / folder).glob("*.py")):
             module = ".".join(("unveil", *path.relative_to(HERE).with_suffix("").parts))
-            yield from ((module, node) for node in ast.parse(path.read_text("utf-8")).body)
+            yield module, ast.parse(path.read_text("utf-8"))

@@ -170,10 +170,11 @@ def read_line(path: StrPath, number: int, line: bytes) -> dict[str, Any]:
     return item
 
 
-def check_output(path: Path | None) -> None:
+def check_output(path: StrPath | None) -> None:
     """ValueError if a result could not be written to `path` in the end: known before the work, not after it."""
     if path is None:
         return
+    path = Path(path)
     if path.exists() and not path.is_file():
         raise ValueError(f"{path} is not an ordinary file; name a new file or one that may be replaced")
     if not path.parent.is_dir():

@@ -6,12 +6,18 @@ same words everywhere. Commas part the settings of a spec and nothing quotes the
 
 import inspect
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import MISSING, fields, is_dataclass, replace
+from dataclasses import MISSING, Field, fields, is_dataclass, replace
 from difflib import get_close_matches
+from os import PathLike
 from types import NoneType
 from typing import Annotated, Any, Literal, TypeVar, get_args, get_origin
 
 Known = TypeVar("Known")
+
+
+def listed(given: Any) -> list[Any]:
+    """Several as a list; one text or path as a list of it, so that nobody reads it letter by letter."""
+    return [given] if isinstance(given, str | PathLike) else list(given)
 
 
 def nearest(name: str, legal: Iterable[str]) -> str:
@@ -89,14 +95,25 @@ def one_of(key: str, value: str, legal: Iterable[str]) -> str:
 
 
 def _several(key: str, text: str, kinds: tuple[Any, ...]) -> tuple[Any, ...]:
+    if kinds == (int, int):
+        return _pair(key, text)
     parts = [part.strip() for part in text.replace("|", ",").split(",")]
-    if kinds == (int, int) and len(parts) == 1:
-        low, dash, high = text.partition("-")
-        parts = [low.strip(), (high if dash else low).strip()]
     kinds = kinds[:1] * len(parts) if kinds[-1] is Ellipsis else kinds
     if len(parts) != len(kinds):
         raise ValueError(f"{key}={text!r} is not {len(kinds)} values with commas between them")
     return tuple(convert(key, part, kind) for part, kind in zip(parts, kinds, strict=True))
+
+
+def _pair(key: str, text: str) -> tuple[int, int]:
+    """Two whole numbers: 2-6, or with a comma; 4 is 4-4."""
+    low, comma, high = text.replace("|", ",").partition(",")
+    if not comma:
+        low, dash, high = text.partition("-")
+        high = high if dash else low
+    try:
+        return int(low), int(high)
+    except ValueError:
+        raise ValueError(f"{key}={text!r} is not two whole numbers such as 2-6") from None
 
 
 def written(value: Any) -> str:
@@ -117,7 +134,7 @@ def defaults(kind: type[Any]) -> dict[str, Any]:
     own: dict[str, Any] = {}
     inner: dict[str, Any] = {}
     for field in fields(kind):
-        value = field.default if field.default_factory is MISSING else field.default_factory()
+        value = _default(field)
         if is_dataclass(value) and not isinstance(value, type):
             inner |= {part.name: getattr(value, part.name) for part in fields(value)}
         elif value is not MISSING:
@@ -160,8 +177,12 @@ def changed(part: Any, values: Mapping[str, Any]) -> Any:
     return replace(part, **new)
 
 
+def _default(field: "Field[Any]") -> Any:
+    """The default of a dataclass's field; MISSING where it has none."""
+    return field.default if field.default_factory is MISSING else field.default_factory()
+
+
 def _kinds(kind: type[Any]) -> dict[str, Any]:
     """The type of every setting, those of the dataclass fields behind its own."""
-    made = (field.default_factory for field in fields(kind) if field.default_factory is not MISSING)
-    inner = {one.name: one.type for value in made if is_dataclass(found := value()) for one in fields(found)}
+    inner = {one.name: one.type for part in map(_default, fields(kind)) if is_dataclass(part) for one in fields(part)}
     return inner | {field.name: field.type for field in fields(kind)}

@@ -7,12 +7,11 @@ state stays in `out`, from which `resume=True` goes on.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from os import PathLike, fspath
 from pathlib import Path
 from typing import Any
 
-from unveil.settings import changed, nearest, with_settings
+from unveil.settings import changed, convert, nearest, with_settings
 from unveil.terminal import err, speaks
 from unveil.training.checkpoint import Trained
 
@@ -33,12 +32,12 @@ def sft(
 ) -> Trained:
     """Fine-tune a model on prompts and answers: all its weights, or adapters (`lora`, a LoRA or "r=64,alpha=128").
 
-    `data` is a JSON-lines file, or hub:OWNER/NAME. With adapters lr is 1e-4 unless said.
+    `data` is a JSON-lines file, or hub:OWNER/NAME. With adapters lr is 1e-4 unless said; "none" is without them.
     """
     from unveil.training.sft import SFT
 
     recipe = SFT(base=fspath(model), data=fspath(data))
-    recipe = recipe if lora is None else changed(recipe, {"lr": LORA_RATE})
+    recipe = recipe if lora in (None, "none") else changed(recipe, {"lr": LORA_RATE})
     return tuned(_adapted(recipe, lora, settings), out, resume=resume, threads=threads)
 
 
@@ -137,17 +136,19 @@ def with_preset(recipe: Any, name: str | None, presets: Mapping[str, Sequence[st
 
 
 def _adapted(recipe: Any, lora: Any, settings: Mapping[str, Any]) -> Any:
-    """A fine-tuning with adapters, if they are wanted, and other settings."""
+    """A fine-tuning with adapters, if they are wanted, and other settings. "none" takes away those of a preset."""
     from unveil.training.lora import LoRA
 
-    if lora is not None:
-        recipe = replace(recipe, lora=LoRA.parse(lora) if isinstance(lora, str) else lora)
-    return changed(recipe, settings)
+    adapters = convert("lora", lora, LoRA | None) if isinstance(lora, str) else lora
+    return changed(recipe, {**({} if lora is None else {"lora": adapters}), **settings})
 
 
 def _set_threads(threads: int) -> None:
+    """torch's CPU threads. ValueError for none."""
     import torch
 
+    if threads < 1:
+        raise ValueError(f"threads={threads} is not positive: give at least 1")
     torch.set_num_threads(threads)
 
 

@@ -23,8 +23,9 @@ from unveil.checkpoints.adapters import Adapter, load_adapter, merged, read_adap
 from unveil.checkpoints.families.dream import DREAM
 from unveil.checkpoints.families.llada import LLADA
 from unveil.checkpoints.family import Family
-from unveil.checkpoints.weights import load_checkpoint, read_architecture, save_checkpoint
-from unveil.decoding.model import Model
+from unveil.checkpoints.folder import Folder
+from unveil.checkpoints.weights import load_checkpoint, save_checkpoint
+from unveil.decoding.loading import load
 from unveil.models.transformer import Transformer
 
 LAYOUTS: dict[str, tuple[Family, dict[str, Any]]] = {
@@ -94,8 +95,8 @@ def test_a_merged_adapter_is_what_peft_merges(
     plain = linears(layout)
     peft = made_by_peft(Tree(plain), tmp_path / "adapter", target_modules=TARGETS[layout][which], **config)
     truth = peft.merge_and_unload().state_dict()
-    adapter = read_adapter(tmp_path / "adapter", base)
-    model = load_checkpoint(base, changes=[adapter.merge])
+    adapter = read_adapter(tmp_path / "adapter", Folder(base))
+    model = load_checkpoint(Folder(base), changes=[adapter.merge])
     found = {family.published(name): x for name, x in model.state_dict().items()}
     for name, weight in truth.items():
         assert torch.allclose(found[name], weight, rtol=0, atol=1e-5), name
@@ -111,11 +112,11 @@ def test_logits_are_those_of_transformers_with_the_adapter(tmp_path: Path, chose
     truth = theirs(made_by_peft(base, tmp_path / "adapter", target_modules=chosen, r=4))
     if chosen == "all-linear":  # PEFT writes which layers these are
         set_json(tmp_path / "adapter" / "adapter_config.json", target_modules=chosen)
-    adapter = read_adapter(tmp_path / "adapter", tmp_path / "base")
+    adapter = read_adapter(tmp_path / "adapter", Folder(tmp_path / "base"))
     assert len(adapter.parts) == 2 * (7 if chosen == "all-linear" else 2)
-    model = load_checkpoint(tmp_path / "base", changes=[adapter.merge])
+    model = load_checkpoint(Folder(tmp_path / "base"), changes=[adapter.merge])
     shifted = [torch.cat([row[:1], row[:-1]]) for row in truth]
-    plain = ours(load_checkpoint(tmp_path / "base"))
+    plain = ours(load_checkpoint(Folder(tmp_path / "base")))
     for mine, row, before in zip(ours(model), shifted, plain, strict=True):
         assert (mine - row).abs().max() < 1e-5 * row.abs().max() < 0.1 < (mine - before).abs().max()
 
@@ -140,10 +141,10 @@ def random_adapter(layout: str = "llada", scale: float = 0.7) -> Adapter:
 def test_beside_the_weights_merged_and_taken_away_again(layout: str, dtype: torch.dtype, tmp_path: Path) -> None:
     save_checkpoint(model_of(layout, dtype), tmp_path, LAYOUTS[layout][0])
     adapter = random_adapter(layout)
-    plain, model = load_checkpoint(tmp_path), load_adapter(load_checkpoint(tmp_path), adapter)
+    plain, model = load_checkpoint(Folder(tmp_path)), load_adapter(load_checkpoint(Folder(tmp_path)), adapter)
     assert not model.training and not any(x.requires_grad for x in model.parameters())
     near = 0.2 if dtype == torch.bfloat16 else 1e-5  # eight bits of mantissa
-    one, at_once = merged(model), load_checkpoint(tmp_path, changes=[adapter.merge])
+    one, at_once = merged(model), load_checkpoint(Folder(tmp_path), changes=[adapter.merge])
     for name, weight in at_once.state_dict().items():
         want = one.state_dict()[name].to(dtype)
         assert weight.dtype == dtype and torch.allclose(weight, want, rtol=0, atol=1e-6), name
@@ -160,12 +161,12 @@ def test_saved_it_is_read_by_peft_and_by_us(layout: str, tmp_path: Path) -> None
     from peft import PeftModel
 
     family, adapter = LAYOUTS[layout][0], random_adapter(layout)
-    model = load_adapter(load_checkpoint(base_folder(layout, tmp_path)), adapter)
+    model = load_adapter(load_checkpoint(Folder(base_folder(layout, tmp_path))), adapter)
     save_adapter(model, tmp_path / "adapter", family, "owner/name")
     theirs = PeftModel.from_pretrained(Tree(linears(layout)), tmp_path / "adapter").merge_and_unload().state_dict()
     ours = {family.published(name): x for name, x in merged(model).state_dict().items()}
     assert all(torch.allclose(x, ours[name], rtol=0, atol=1e-6) for name, x in theirs.items())
-    again = read_adapter(tmp_path / "adapter", tmp_path / "base")
+    again = read_adapter(tmp_path / "adapter", Folder(tmp_path / "base"))
     assert again.parts.keys() == adapter.parts.keys()
     for name, (a, b, scale) in again.parts.items():
         assert torch.equal(a, adapter.parts[name].a) and torch.equal(b, adapter.parts[name].b)
@@ -177,10 +178,10 @@ def test_read_loaded_merged_taken_away_and_saved_by_public_names(layout: str, tm
     """Saved and read again it is the same, loaded beside the weights that an adapter was taken from."""
     folder, base = tmp_path / "adapter", base_folder(layout, tmp_path)
     made_by_peft(Tree(linears(layout)), folder, target_modules=TARGETS[layout][0], r=3, lora_alpha=5)
-    adapter, family = adapters.read_adapter(folder, base), read_architecture(base)[0]
-    model = adapters.load_adapter(load_checkpoint(base), adapter)
+    adapter, family = adapters.read_adapter(folder, Folder(base)), Folder(base).layout[0]
+    model = adapters.load_adapter(load_checkpoint(Folder(base)), adapter)
     adapters.save_adapter(model, tmp_path / "again", family, str(base))
-    again = adapters.load_adapter(adapters.unloaded(model), adapters.read_adapter(tmp_path / "again", base))
+    again = adapters.load_adapter(adapters.unloaded(model), adapters.read_adapter(tmp_path / "again", Folder(base)))
     assert torch.equal(all_logits(again), all_logits(model))
     assert not torch.equal(all_logits(model), all_logits(model_of(layout)))
     one, other = adapters.merged(model).state_dict(), adapters.merged(again).state_dict()
@@ -210,14 +211,14 @@ def test_a_loaded_model_has_the_adapter_and_says_so(tmp_path: Path) -> None:
         Tree({name: x.float() for name, x in load_file(folder / "model.safetensors").items() if "_proj" in name}),
         adapter, target_modules=["q_proj", "k_proj"], r=2,
     )  # fmt: skip
-    plain, model = Model.load(folder), Model.load(str(folder), adapter=str(adapter))
+    plain, model = load(folder), load(str(folder), adapter=str(adapter))
     truth = peft.merge_and_unload().state_dict()["model.transformer.blocks.1.k_proj.weight"]
     assert torch.allclose(model.denoiser.layers[1].key.weight, truth, rtol=0, atol=1e-6)
     assert plain.adapter is None and model.adapter is not None and len(model.adapter) == 12
     assert len({plain.revision, model.revision, model.adapter}) == 3
     before = model.adapter, model.revision
     set_json(adapter / "adapter_config.json", lora_alpha=9)  # its scale is in the config alone
-    other = Model.load(folder, adapter=adapter)
+    other = load(folder, adapter=adapter)
     assert other.adapter != before[0] and other.revision != before[1]
 
 
@@ -276,7 +277,7 @@ def adapter(tmp_path: Path) -> Path:
 
 def refusal(adapter: Path) -> str:
     with pytest.raises(ValueError) as caught:
-        read_adapter(adapter, adapter.parent / "base")
+        read_adapter(adapter, Folder(adapter.parent / "base"))
     return str(caught.value).replace(str(adapter / "adapter_config.json"), "FILE").replace(str(adapter), "FOLDER")
 
 
@@ -334,7 +335,7 @@ def test_a_missing_file_is_named(adapter: Path, remove: Callable[[Path], object]
 
 def test_no_adapter_is_explained(tmp_path: Path) -> None:
     with pytest.raises(ValueError) as caught:
-        Model.load(base_folder("llada", tmp_path), adapter="nowhere")
+        load(base_folder("llada", tmp_path), adapter="nowhere")
     assert str(caught.value) == (
         "no adapter 'nowhere': give a folder that holds adapter_config.json, or a hub repository owner/name"
     )

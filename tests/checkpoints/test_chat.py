@@ -10,7 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.chats import NAMES, TEMPLATES, chat_folder
-from unveil.checkpoints.chat import ChatTemplate, chat_template, has_template
+from unveil.checkpoints.chat import ChatTemplate
+from unveil.checkpoints.folder import Folder
 from unveil.files import write_json
 
 TURN_ENDS = {"llada": "<eot>", "chatml": "<end>\n", "mistral": "<eos>"}
@@ -76,12 +77,12 @@ def test_where_a_template_may_be(tmp_path: Path, config: Any, file: str | None, 
     write_json(tmp_path / "tokenizer_config.json", {"chat_template": config} if config else {})
     if file is not None:
         (tmp_path / "chat_template.jinja").write_text(file)
-    assert has_template(tmp_path) == (want is not None)
+    assert (Folder(tmp_path).chat is not None) == (want is not None)
     if want is not None:
-        assert chat_template(tmp_path).text == want
+        assert Folder(tmp_path).asked_in_chat().text == want
     else:
         with pytest.raises(ValueError, match="has no chat template: put its chat_template.jinja there"):
-            chat_template(tmp_path)
+            Folder(tmp_path).asked_in_chat()
 
 
 def test_special_tokens_have_their_names(tmp_path: Path) -> None:
@@ -89,7 +90,7 @@ def test_special_tokens_have_their_names(tmp_path: Path) -> None:
     write_json(tmp_path / "special_tokens_map.json", {"bos_token": "<old>", "pad_token": {"content": "<pad>"}})
     text = {"chat_template": "{{ bos_token + eos_token + pad_token }}", "add_bos_token": True, "unk_token": None}
     write_json(tmp_path / "tokenizer_config.json", NAMES | text | {"eos_token": {"content": "<eos>", "lstrip": False}})
-    assert chat_template(tmp_path)(chat("a"), True) == "<bos><eos><pad>"
+    assert Folder(tmp_path).asked_in_chat()(chat("a"), True) == "<bos><eos><pad>"
 
 
 def test_a_refusal_is_explained() -> None:

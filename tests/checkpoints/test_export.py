@@ -14,11 +14,12 @@ from tests.checkpoints.published import Tree
 from tests.checkpoints.test_adapters import made_by_peft
 from tests.checkpoints.test_llama import ours
 from tests.training.folder import CODEC, EOS, MASK, TEMPLATE, model_folder
-from unveil.checkpoints.export import LAYOUTS, export
+from unveil.checkpoints.export import export, layouts
+from unveil.checkpoints.families import families
 from unveil.checkpoints.families.dream import DREAM
 from unveil.checkpoints.families.llada import LLADA
-from unveil.checkpoints.folder import locate
-from unveil.checkpoints.weights import FAMILIES, load_checkpoint, read_config, save_checkpoint
+from unveil.checkpoints.folder import Folder
+from unveil.checkpoints.weights import load_checkpoint, save_checkpoint
 from unveil.models.attention import Bidirectional, Causal
 from unveil.models.transformer import Architecture, Transformer, initialise
 
@@ -44,7 +45,7 @@ def folder_of(family_name: str, folder: Path, **more: Any) -> Path:
         for weight in model.parameters():
             if weight.ndim == 1:
                 weight.add_(torch.randn(weight.shape, generator=torch.Generator().manual_seed(0)) * 0.3)
-    save_checkpoint(model, folder, LAYOUTS[family_name], dtype=torch.bfloat16)
+    save_checkpoint(model, folder, layouts()[family_name], dtype=torch.bfloat16)
     CODEC.save(folder / "tokenizer.json")
     return folder
 
@@ -59,20 +60,20 @@ def same(one: Transformer, other: Transformer) -> bool:
 @pytest.mark.parametrize("name", HELD)
 def test_there_and_back_bit_for_bit(name: str, tmp_path: Path) -> None:
     source = folder_of(name, tmp_path / "source", **HELD[name])
-    model = load_checkpoint(source)
+    model = load_checkpoint(Folder(source))
     for layout in (name, "hf") if name in ("llama", "qwen2", "qwen3") else (name,):
-        family = export(source, tmp_path / layout, layout)
-        assert family is LAYOUTS[name] and same(load_checkpoint(tmp_path / layout), model)
-    first, again = (torch.cat(ours(load_checkpoint(x, dtype=torch.float32))) for x in (source, tmp_path / name))
+        family = export(Folder(source), tmp_path / layout, layout)
+        assert family is layouts()[name] and same(load_checkpoint(Folder(tmp_path / layout)), model)
+    first, again = (torch.cat(ours(load_checkpoint(Folder(x), dtype=torch.float32))) for x in (source, tmp_path / name))
     assert torch.equal(first, again)
 
 
 @pytest.mark.parametrize("name", ["lab-sudoku", "lab-puzzles"])
 def test_a_lab_model_in_other_layouts(name: str, tmp_path: Path) -> None:
-    model = load_checkpoint(locate(name))
+    model = load_checkpoint(Folder.named(name))
     for layout in ("llada", "llama", "a2d-llama", "hf"):
-        export(locate(name), tmp_path / layout, layout)
-        assert same(load_checkpoint(tmp_path / layout), model)
+        export(Folder.named(name), tmp_path / layout, layout)
+        assert same(load_checkpoint(Folder(tmp_path / layout)), model)
         other = unveil.load(tmp_path / layout)
         assert other.new_tokens == unveil.load(name).new_tokens
         assert other.decode([PUZZLE], "llada:steps=4", new_tokens=19) == unveil.load(name).decode(
@@ -104,7 +105,7 @@ def own_logits(model: unveil.Model, ids: list[int]) -> Tensor:
 def test_transformers_gives_the_same_logits_and_ids(name: str, tmp_path: Path) -> None:
     from transformers import AutoTokenizer
 
-    assert export(locate(name), tmp_path / "out", "hf") is LAYOUTS["llama"]
+    assert export(Folder.named(name), tmp_path / "out", "hf") is layouts()["llama"]
     model, tokenizer = unveil.load(name), AutoTokenizer.from_pretrained(tmp_path / "out")
     ids = model.tokenizer.encode(PUZZLE)
     want, found = own_logits(model, ids), transformers_logits(tmp_path / "out", ids)
@@ -116,10 +117,10 @@ def test_transformers_gives_the_same_logits_and_ids(name: str, tmp_path: Path) -
 
 def test_a_model_with_biases_and_a_shift_is_of_qwens_and_dreams_kind(tmp_path: Path) -> None:
     source = folder_of("qwen2", tmp_path / "source", qkv_bias=True, shift=1)
-    model = load_checkpoint(source)
-    assert export(source, tmp_path / "hf", "hf") is LAYOUTS["qwen2"]
-    assert export(source, tmp_path / "dream", "dream") is DREAM
-    assert same(load_checkpoint(tmp_path / "dream"), model) and same(load_checkpoint(tmp_path / "hf"), model)
+    model = load_checkpoint(Folder(source))
+    assert export(Folder(source), tmp_path / "hf", "hf") is layouts()["qwen2"]
+    assert export(Folder(source), tmp_path / "dream", "dream") is DREAM
+    assert all(same(load_checkpoint(Folder(tmp_path / name)), model) for name in ("dream", "hf"))
     ids = list(range(1, 30))
     want = own_logits(unveil.load(source), ids)  # column i's, read at column i - 1
     found = transformers_logits(tmp_path / "hf", ids)
@@ -131,9 +132,9 @@ def test_a_model_with_biases_and_a_shift_is_of_qwens_and_dreams_kind(tmp_path: P
 def test_the_published_tiny_dream_stays_itself(data: Path, tmp_path: Path) -> None:
     source = data / "parity" / "dream_tiny"
     folder = tmp_path / "source"
-    save_checkpoint(load_checkpoint(source), folder, DREAM)
+    save_checkpoint(load_checkpoint(Folder(source)), folder, DREAM)
     CODEC.save(folder / "tokenizer.json")
-    export(folder, tmp_path / "out", "dream")
+    export(Folder(folder), tmp_path / "out", "dream")
     mine, theirs = (load_file(path / "model.safetensors") for path in (tmp_path / "out", source))
     assert mine.keys() == theirs.keys() and all(torch.equal(x, theirs[name]) for name, x in mine.items())
 
@@ -143,10 +144,10 @@ def test_an_adapter_is_merged_and_weights_are_sharded_in_another_dtype(tmp_path:
     weights = {n: x.float() for n, x in load_file(source / "model.safetensors").items() if "_proj" in n}
     made_by_peft(Tree(weights), tmp_path / "adapter", target_modules=["q_proj"], r=2)
     export(
-        source, tmp_path / "out", "llada", dtype=torch.float32, adapter=tmp_path / "adapter", shard="10KB"
+        Folder(source), tmp_path / "out", "llada", dtype=torch.float32, adapter=tmp_path / "adapter", shard="10KB"
     )  # fmt: skip
     want = unveil.load(source, adapter=tmp_path / "adapter").denoiser
-    found = load_checkpoint(tmp_path / "out")
+    found = load_checkpoint(Folder(tmp_path / "out"))
     assert all(torch.equal(x, found.state_dict()[name]) for name, x in want.state_dict().items())
     files = sorted(path.name for path in (tmp_path / "out").glob("*.safetensors"))
     assert len(files) > 2 and files[0] == f"model-00001-of-{len(files):05d}.safetensors"
@@ -164,7 +165,7 @@ def test_what_other_programs_need_comes_along(tmp_path: Path) -> None:
     }
     (source / "tokenizer_config.json").write_text(json.dumps(settings))
     (source / "own.py").write_text("raise SystemExit")
-    export(source, tmp_path / "out", "a2d-llama")
+    export(Folder(source), tmp_path / "out", "a2d-llama")
     names = {"config.json", "generation_config.json", "model.safetensors", "tokenizer.json", "tokenizer_config.json"}
     assert {path.name for path in (tmp_path / "out").iterdir()} == names | {"chat_template.jinja"}
     written = json.loads((tmp_path / "out" / "tokenizer_config.json").read_text())
@@ -187,7 +188,7 @@ def test_what_other_programs_need_comes_along(tmp_path: Path) -> None:
             "predicted): give llada or llama or a2d-llama",
         ),
         ("qwen2", "qwen2's layout cannot hold qkv_bias=False: give llada or llama or a2d-llama"),
-        ("lama", "layout='lama' is unknown: did you mean 'llama'? known are " + ", ".join([*LAYOUTS, "hf"])),
+        ("lama", "layout='lama' is unknown: did you mean 'llama'? known are " + ", ".join([*layouts(), "hf"])),
     ],
 )
 def test_a_layout_without_such_a_model_is_refused(layout: str, message: str, tmp_path: Path) -> None:
@@ -195,14 +196,14 @@ def test_a_layout_without_such_a_model_is_refused(layout: str, message: str, tmp
     source = model_folder(tmp_path / "source")
     (source / "model.safetensors").unlink()
     with pytest.raises(ValueError) as caught:
-        export(source, tmp_path / "out", layout)
+        export(Folder(source), tmp_path / "out", layout)
     assert str(caught.value) == message and not (tmp_path / "out").exists()
 
 
 def test_a_model_of_no_layout_but_its_own(tmp_path: Path) -> None:
     source = folder_of("llada", tmp_path / "source", qkv_bias=True, output_bias=True, feed_bias=True, head_bias=True)
     with pytest.raises(ValueError) as caught:
-        export(source, tmp_path / "out", "hf")
+        export(Folder(source), tmp_path / "out", "hf")
     assert str(caught.value) == (
         "llama's layout cannot hold head_bias=True; qwen2's layout cannot hold output_bias=True, feed_bias=True, "
         "head_bias=True; qwen3's layout cannot hold feed_bias=True, head_bias=True, qk_norm=False: give llada"
@@ -210,23 +211,23 @@ def test_a_model_of_no_layout_but_its_own(tmp_path: Path) -> None:
 
 
 def test_a_causal_model_is_of_its_kin_only(tmp_path: Path) -> None:
-    source = folder_of("llama", tmp_path / "source", rule=Causal(), shift=1, mask_id=64)
-    assert export(source, tmp_path / "out", "hf") is LAYOUTS["llama"]
-    assert load_checkpoint(tmp_path / "out").architecture.rule == Causal()
+    source = folder_of("llama", tmp_path / "source", rule=Causal(), shift=1, mask_id=None)
+    assert export(Folder(source), tmp_path / "out", "hf") is layouts()["llama"]
+    assert load_checkpoint(Folder(tmp_path / "out")).architecture.rule == Causal()
     with pytest.raises(ValueError) as caught:
-        export(source, tmp_path / "no", "llada")
-    assert str(caught.value) == "llada's layout cannot hold mask_id=64, rule=Causal(): give llama"
-    config = read_config(source)
-    assert FAMILIES["llama"].read(config | {"is_causal": False, "mask_token_id": 3}).rule == Bidirectional()
+        export(Folder(source), tmp_path / "no", "llada")
+    assert str(caught.value) == "llada's layout cannot hold rule=Causal(): give llama"
+    config = Folder(source).config
+    assert families()["llama"].read(config | {"is_causal": False, "mask_token_id": 3}).rule == Bidirectional()
 
 
 def test_a_folder_that_holds_something_is_left_alone(tmp_path: Path) -> None:
     source = model_folder(tmp_path / "source")
     (tmp_path / "out").mkdir()
-    export(source, tmp_path / "out", LLADA.model_type)
+    export(Folder(source), tmp_path / "out", LLADA.model_type)
     for taken in (tmp_path / "out", source / "config.json"):
         with pytest.raises(ValueError) as caught:
-            export(source, taken, "llada")
+            export(Folder(source), taken, "llada")
         assert str(caught.value) == f"{taken} exists and is not an empty folder: name a new one"
 
 
@@ -238,7 +239,7 @@ def test_a_failure_leaves_nothing_behind(tmp_path: Path, monkeypatch: pytest.Mon
 
     monkeypatch.setattr("unveil.checkpoints.export.write_json", full)  # the weights are written by then
     with pytest.raises(OSError, match="No space left on device"):
-        export(source, tmp_path / "out" / "new", "llada")
+        export(Folder(source), tmp_path / "out" / "new", "llada")
     assert list((tmp_path / "out").iterdir()) == []
 
 
@@ -246,4 +247,4 @@ def test_a_size_of_files_that_is_none_is_refused_before_weights_are_read(tmp_pat
     source = model_folder(tmp_path / "source")
     (source / "model.safetensors").unlink()
     with pytest.raises(ValueError, match="Supported units are TB, GB, MB, KB. Got '5'"):
-        export(source, tmp_path / "out", "llada", shard="5")
+        export(Folder(source), tmp_path / "out", "llada", shard="5")

@@ -19,6 +19,7 @@ import unveil
 from tests.checkpoints.published import published, set_config
 from tests.training.folder import CODEC, EOS, MASK
 from unveil.canvas import SOFT_MASK, Canvas
+from unveil.checkpoints.folder import Folder
 from unveil.checkpoints.hf import Borrowed, load_denoiser, load_transformers
 from unveil.checkpoints.weights import load_checkpoint
 from unveil.diagnostics.context.attribution import gradient
@@ -87,10 +88,10 @@ def shifted(rows: list[Tensor]) -> list[Tensor]:
 def test_logits_are_those_of_transformers(name: str, tmp_path: Path) -> None:
     """Of every row alone, although ours are computed in one batch."""
     truth = theirs(name, tmp_path)
-    model = load_denoiser(tmp_path)
+    model = load_denoiser(Folder(tmp_path))
     assert isinstance(model, Borrowed) and isinstance(model, Denoiser)
-    a = model.architecture
-    assert (a.vocabulary, a.end_ids, a.max_columns) == (64, (EOS,), 62 if name.startswith("Roberta") else 64)
+    a = model.outline
+    assert (a.vocabulary, a.end_ids, a.context) == (64, (EOS,), 62 if name.startswith("Roberta") else 64)
     assert a.rule == (Causal() if name in CAUSAL else Bidirectional()) and a.shift == (name in CAUSAL)
     assert model.outline.blank_id == (64 if name in CAUSAL else MASK) and model.affine == (name != "Gemma2ForCausalLM")
     with torch.no_grad():
@@ -101,7 +102,7 @@ def test_logits_are_those_of_transformers(name: str, tmp_path: Path) -> None:
 @pytest.mark.parametrize("name", MODELS)
 def test_a_row_never_depends_on_its_batch(name: str, tmp_path: Path) -> None:
     theirs(name, tmp_path)
-    model = load_denoiser(tmp_path)
+    model = load_denoiser(Folder(tmp_path))
     sampler = recipes.left_to_right(5, temperature=1.0)
     if name not in CAUSAL:
         sampler = recipes.evotoken(6, steps=3, mask_share=0.5)
@@ -118,7 +119,7 @@ def test_a_row_never_depends_on_its_batch(name: str, tmp_path: Path) -> None:
 @pytest.mark.parametrize("name", ["BertForMaskedLM", "ModernBertForMaskedLM"])
 def test_soft_tokens_are_mixtures_of_embeddings(name: str, tmp_path: Path) -> None:
     truth = theirs(name, tmp_path)
-    model, plain = load_denoiser(tmp_path), hard()
+    model, plain = load_denoiser(Folder(tmp_path)), hard()
     chosen = plain.inside & (plain.column % 2 == 1)
     weights = torch.tensor([0.25, 0.75]).expand(*plain.tokens.shape, 2)
     ids = torch.stack([plain.tokens, torch.full_like(plain.tokens, MASK)], -1)
@@ -140,7 +141,7 @@ def test_soft_tokens_are_mixtures_of_embeddings(name: str, tmp_path: Path) -> No
 @pytest.mark.parametrize("name", ["BertForMaskedLM", "GPT2LMHeadModel"])
 def test_only_columns_that_answer_become_logits(name: str, tmp_path: Path) -> None:
     theirs(name, tmp_path)
-    model = load_transformers(tmp_path)
+    model = load_transformers(Folder(tmp_path))
     counts: list[int] = []
     model.model.get_output_embeddings().register_forward_hook(
         lambda layer, inputs, out: counts.append(out.numel() // 64)
@@ -159,10 +160,10 @@ def test_only_columns_that_answer_become_logits(name: str, tmp_path: Path) -> No
 def test_our_transformer_gives_what_transformers_gives(name: str, attention: str, tmp_path: Path) -> None:
     published(name, tmp_path)
     set_config(tmp_path, mask_token_id=MASK)
-    own, borrowed = load_checkpoint(tmp_path, attention=attention), load_transformers(tmp_path, attention=attention)
-    assert isinstance(load_denoiser(tmp_path), Transformer)
-    for name in vars(borrowed.architecture):
-        assert getattr(borrowed.architecture, name) == getattr(own.architecture, name)
+    folder = Folder(tmp_path)
+    own, borrowed = (read(folder, attention=attention) for read in (load_checkpoint, load_transformers))
+    assert isinstance(load_denoiser(Folder(tmp_path)), Transformer)
+    assert borrowed.outline == replace(own.outline, caches=False)
     canvas = hard(own.outline.blank_id)
     assert close(ours(own, canvas), ours(borrowed, canvas))
     sampler = recipes.left_to_right(6) if attention == "causal" else recipes.fast_dllm(6, threshold=0.3)
@@ -194,10 +195,14 @@ def test_a_bert_decodes(bert: Path, sampler: str | None) -> None:
     assert model.answer(holes[0]).complete
 
 
-@pytest.mark.parametrize("sampler", ["fast_dllm:cache=dual", "left_to_right:cache=block"])
-def test_a_sampler_with_a_cache_is_refused(bert: Path, sampler: str) -> None:
+@pytest.mark.parametrize(("causal", "sampler"), [(False, "fast_dllm:cache=dual"), (True, "left_to_right:cache=block")])
+def test_a_sampler_with_a_cache_is_refused(tmp_path: Path, causal: bool, sampler: str) -> None:
+    theirs("GPT2LMHeadModel" if causal else "BertForMaskedLM", tmp_path)
+    CODEC.save(tmp_path / "tokenizer.json")
+    model = unveil.load(tmp_path)
+    assert model.denoiser.outline.causal == causal and not model.denoiser.outline.caches
     with pytest.raises(ValueError) as caught:
-        unveil.load(bert).decode(["ab="], sampler, new_tokens=4)
+        model.decode(["ab="], sampler, new_tokens=4)
     assert str(caught.value) == "a model that transformers runs has no cache here: take a sampler with cache=none"
 
 
@@ -240,7 +245,7 @@ BROKEN: dict[str, tuple[Callable[[Path], object], dict[str, Any], str]] = {
     "type": (
         lambda folder: set_config(folder, model_type="starling"),
         {},
-        "FOLDER: model_type 'starling' is none of llada, Dream, llama, qwen2, qwen3, a2d-llama, a2d-qwen2, a2d-qwen3, "
+        "FOLDER: model_type 'starling' is none of Dream, llada, llama, qwen2, qwen3, a2d-llama, a2d-qwen2, a2d-qwen3, "
         "and transformers VERSION cannot read config.json (REASON); a folder's own code runs only with "
         "trust_remote_code=True (--trust-remote-code)",
     ),
@@ -302,7 +307,7 @@ def test_without_transformers_it_says_how_to_get_it(bert: Path, monkeypatch: pyt
     with pytest.raises(ValueError) as caught:
         unveil.load(bert)
     assert str(caught.value) == (
-        f"{bert}: model_type 'bert' is unknown, known are llada, Dream, llama, qwen2, qwen3, a2d-llama, a2d-qwen2, "
+        f"{bert}: model_type 'bert' is unknown, known are Dream, llada, llama, qwen2, qwen3, a2d-llama, a2d-qwen2, "
         "a2d-qwen3; for those that transformers knows: pip install 'unveil[hf]'"
     )
 
@@ -336,8 +341,8 @@ def test_a_model_that_cannot_look_ahead_is_not_called_bidirectional(tmp_path: Pa
     """Whatever its config.json says, it is tried."""
     theirs("GPT2LMHeadModel", tmp_path)
     set_config(tmp_path, is_causal=False, mask_token_id=MASK)
-    assert load_transformers(tmp_path).architecture.rule == Bidirectional()
+    assert load_transformers(Folder(tmp_path)).outline.rule == Bidirectional()
     theirs("GPT2LMHeadModel", tmp_path, n_layer=0, num_hidden_layers=0)  # nothing looks anywhere
     set_config(tmp_path, is_causal=False, mask_token_id=MASK)
     with pytest.raises(ValueError, match="the model does not follow attention='bidirectional'"):
-        load_transformers(tmp_path)
+        load_transformers(Folder(tmp_path))

@@ -15,7 +15,9 @@ import unveil
 from tests.checkpoints.published import MODELS, STRETCHED, published, set_config
 from tests.training.folder import CODEC, MASK
 from unveil.canvas import Canvas
-from unveil.checkpoints.weights import FAMILIES, load_checkpoint, read_config, save_checkpoint
+from unveil.checkpoints.families import families
+from unveil.checkpoints.folder import Folder
+from unveil.checkpoints.weights import load_checkpoint, save_checkpoint
 from unveil.models.attention import Bidirectional, Causal
 from unveil.models.denoiser import Want
 from unveil.models.rope import Llama3
@@ -55,20 +57,21 @@ def equal(model: Transformer, truth: list[Tensor]) -> bool:
 def test_logits_are_those_of_transformers(name: str, tmp_path: Path) -> None:
     """Causal as published; bidirectional by transformers' own setting, by our keyword, and as dLLM converts."""
     truth = published(name, tmp_path)
-    model = load_checkpoint(tmp_path)
-    assert model.architecture.rule == Causal() and model.outline.blank_id == 64 and model.architecture.shift == 1
+    model = load_checkpoint(Folder(tmp_path))
+    assert model.outline.rule == Causal() and model.outline.mask_id is None and model.outline.shift == 1
+    assert model.outline.blank_id == 64
     assert equal(model, theirs(truth))
     set_config(tmp_path, mask_token_id=MASK)
-    model = load_checkpoint(tmp_path, attention="bidirectional")
+    model = load_checkpoint(Folder(tmp_path), attention="bidirectional")
     assert not equal(model, theirs(truth))  # what it sees matters
     truth.config.is_causal = False
-    assert model.architecture.rule == Bidirectional() and model.outline.blank_id == MASK and model.architecture.shift == 1
+    assert model.outline.rule == Bidirectional() and model.outline.mask_id == MASK and model.outline.shift == 1
     assert equal(model, theirs(truth))
     set_config(tmp_path, is_causal=False)
-    assert equal(load_checkpoint(tmp_path), theirs(truth))
-    assert load_checkpoint(tmp_path, attention="causal").architecture.rule == Causal()
+    assert equal(load_checkpoint(Folder(tmp_path)), theirs(truth))
+    assert load_checkpoint(Folder(tmp_path), attention="causal").architecture.rule == Causal()
     set_config(tmp_path, is_causal=True, model_type=f"a2d-{truth.config.model_type}")
-    model = load_checkpoint(tmp_path)
+    model = load_checkpoint(Folder(tmp_path))
     assert model.architecture.rule == Bidirectional() and model.architecture.shift == 0
     assert equal(model, theirs(truth))
 
@@ -78,7 +81,7 @@ def test_logits_are_those_of_transformers(name: str, tmp_path: Path) -> None:
 def test_left_to_right_decodes_what_generate_does(name: str, cache: str, tmp_path: Path) -> None:
     """A ragged batch, greedily; with an end id too."""
     truth, new = published(name, tmp_path, eos_token_id=None), 12
-    model = load_checkpoint(tmp_path)
+    model = load_checkpoint(Folder(tmp_path))
     assert model.architecture.end_ids == ()
     inputs = [torch.tensor([row]) for row in ROWS]
     answers = [truth.generate(ids, do_sample=False, max_new_tokens=new)[0, ids.shape[1] :].tolist() for ids in inputs]
@@ -118,9 +121,9 @@ def test_there_and_back(name: str, converted: str, tmp_path: Path) -> None:
     if converted == "a2d":
         kind = f"a2d-{kind}"
         set_config(tmp_path, model_type=kind)
-    model = load_checkpoint(tmp_path)
-    save_checkpoint(model, tmp_path / "again", FAMILIES[kind])
-    again = load_checkpoint(tmp_path / "again")
+    model = load_checkpoint(Folder(tmp_path))
+    save_checkpoint(model, tmp_path / "again", families()[kind])
+    again = load_checkpoint(Folder(tmp_path / "again"))
     assert again.architecture == model.architecture
     assert all(torch.equal(again.state_dict()[name], value) for name, value in model.state_dict().items())
     names = set(load_file(tmp_path / "again" / "model.safetensors"))
@@ -133,11 +136,11 @@ def test_there_and_back(name: str, converted: str, tmp_path: Path) -> None:
 
 def test_llama3_is_a_part(tmp_path: Path) -> None:
     published("llama stretched", tmp_path)
-    found = load_checkpoint(tmp_path).architecture
+    found = load_checkpoint(Folder(tmp_path)).architecture
     assert found.rope_scaling == Llama3(factor=8.0, low=1.0, high=4.0, original=32) and found.rope_base == 500.0
     older = {name: value for name, value in STRETCHED.items() if name != "rope_theta"}
     set_config(tmp_path, rope_parameters=None, rope_scaling=older, rope_theta=500.0)
-    assert load_checkpoint(tmp_path).architecture == found
+    assert load_checkpoint(Folder(tmp_path)).architecture == found
 
 
 def test_a_published_config_of_llama_3_2(tmp_path: Path) -> None:
@@ -154,7 +157,7 @@ def test_a_published_config_of_llama_3_2(tmp_path: Path) -> None:
         "torch_dtype": "bfloat16", "transformers_version": "4.45.0.dev0", "use_cache": True, "vocab_size": 64,
     }  # fmt: skip
     (tmp_path / "config.json").write_text(json.dumps(config))
-    a = load_checkpoint(tmp_path).architecture
+    a = load_checkpoint(Folder(tmp_path)).architecture
     assert a.rope_scaling == Llama3(factor=32.0, low=1.0, high=4.0, original=8192)
     assert (a.max_columns, a.rope_base, a.end_ids, a.tied) == (131072, 500000.0, (128001,), True)
 
@@ -179,28 +182,28 @@ def test_a_mask_token_that_only_the_tokenizer_names(tmp_path: Path, mask: Any) -
 def test_a_config_names_another_mask_token_than_its_tokenizer(tmp_path: Path) -> None:
     dllm(tmp_path, mask_token="[MASK]")
     set_config(tmp_path, mask_token_id=60)
-    assert load_checkpoint(tmp_path).outline.blank_id == 60
+    assert load_checkpoint(Folder(tmp_path)).outline.blank_id == 60
 
 
 def test_the_tokenizer_is_read_only_where_it_must_name_the_mask_token(tmp_path: Path) -> None:
     """Here it is broken."""
     dllm(tmp_path, mask_token="[MASK]")
     (tmp_path / "tokenizer.json").write_text("{}")
-    assert read_config(tmp_path)["model_type"] == "a2d-qwen3"
+    assert Folder(tmp_path).config["model_type"] == "a2d-qwen3"
     with pytest.raises(ValueError, match=r"tokenizer\.json is not a tokenizer file"):
-        load_checkpoint(tmp_path)
+        load_checkpoint(Folder(tmp_path))
     set_config(tmp_path, mask_token_id=60)
-    assert load_checkpoint(tmp_path).outline.blank_id == 60
+    assert load_checkpoint(Folder(tmp_path)).outline.blank_id == 60
     set_config(tmp_path, mask_token_id=None, model_type="qwen3")
-    assert load_checkpoint(tmp_path).outline.blank_id == 64
+    assert load_checkpoint(Folder(tmp_path)).outline.blank_id == 64
     with pytest.raises(ValueError, match=r"tokenizer\.json is not a tokenizer file"):
-        load_checkpoint(tmp_path, attention="bidirectional")
+        load_checkpoint(Folder(tmp_path), attention="bidirectional")
 
 
 @pytest.mark.parametrize("tokens", [{}, {"mask_token": None}, {"mask_token": "<|mask|>"}])
 def test_a_bidirectional_model_without_a_mask_token_is_refused(tmp_path: Path, tokens: dict[str, Any]) -> None:
     with pytest.raises(ValueError) as caught:
-        load_checkpoint(dllm(tmp_path, **tokens))
+        load_checkpoint(Folder(dllm(tmp_path, **tokens)))
     assert str(caught.value) == (
         "config.json lacks 'mask_token_id', which a bidirectional model needs: name the id of its mask token there"
     )
@@ -212,11 +215,11 @@ def test_a_head_of_its_own_counts_although_the_config_calls_it_tied(tmp_path: Pa
     weights = load_file(tmp_path / "model.safetensors")
     weights["lm_head.weight"] = weights["model.embed_tokens.weight"].flip(0)
     save_file(weights, tmp_path / "model.safetensors", {"format": "pt"})
-    model = load_checkpoint(tmp_path)
+    model = load_checkpoint(Folder(tmp_path))
     assert not model.architecture.tied and not torch.equal(model.head.weight, model.embed.weight)
     assert equal(model, theirs(AutoModelForCausalLM.from_pretrained(tmp_path)))
-    save_checkpoint(model, tmp_path / "again", FAMILIES["qwen2"])
-    assert equal(load_checkpoint(tmp_path / "again"), theirs(AutoModelForCausalLM.from_pretrained(tmp_path)))
+    save_checkpoint(model, tmp_path / "again", families()["qwen2"])
+    assert equal(load_checkpoint(Folder(tmp_path / "again")), theirs(AutoModelForCausalLM.from_pretrained(tmp_path)))
 
 
 def yarn(folder: Path) -> None:
@@ -248,7 +251,7 @@ def test_what_this_transformer_cannot_do_is_refused(
     published("qwen2", tmp_path)
     harm(tmp_path)
     with pytest.raises(ValueError) as caught:
-        load_checkpoint(tmp_path)
+        load_checkpoint(Folder(tmp_path))
     assert str(caught.value) == message
 
 
@@ -269,7 +272,7 @@ def test_an_attention_that_a_layout_does_not_know(
     published("qwen2", tmp_path)
     set_config(tmp_path, **change)
     with pytest.raises(ValueError) as caught:
-        load_checkpoint(tmp_path, attention=attention)
+        load_checkpoint(Folder(tmp_path), attention=attention)
     assert str(caught.value) == message
 
 
@@ -288,10 +291,10 @@ def test_dream_is_qwen2_bidirectional(tmp_path: Path) -> None:
     }  # fmt: skip
     (tmp_path / "config.json").write_text(json.dumps(dream))
     truth.config.is_causal = False
-    model = load_checkpoint(tmp_path)
+    model = load_checkpoint(Folder(tmp_path))
     assert equal(model, theirs(truth)) and model.outline.blank_id == 60
     with pytest.raises(ValueError, match="attention='causal' is not known for Dream: use bidirectional"):
-        load_checkpoint(tmp_path, attention="causal")
+        load_checkpoint(Folder(tmp_path), attention="causal")
 
 
 @pytest.mark.parametrize("older", [True, False], ids=["rope_scaling", "rope_parameters"])
@@ -302,11 +305,11 @@ def test_a_stretched_dream_is_read_under_both_names_and_saved(tmp_path: Path, ol
     rope = {name: value for name, value in STRETCHED.items() if name != "rope_theta"}
     new = {"rope_scaling": rope, "rope_parameters": None, "rope_theta": STRETCHED["rope_theta"]} if older else {}
     set_config(tmp_path, model_type="Dream", mask_token_id=60, **new)
-    model = load_checkpoint(tmp_path)
+    model = load_checkpoint(Folder(tmp_path))
     assert model.architecture.rope_scaling == Llama3(factor=8.0, low=1.0, high=4.0, original=32)
     assert equal(model, theirs(truth))
-    save_checkpoint(model, tmp_path / "again", FAMILIES["Dream"])
-    again = load_checkpoint(tmp_path / "again")
+    save_checkpoint(model, tmp_path / "again", families()["Dream"])
+    again = load_checkpoint(Folder(tmp_path / "again"))
     assert again.architecture == model.architecture and equal(again, theirs(truth))
     assert json.loads((tmp_path / "again" / "config.json").read_text())["rope_scaling"] == rope
 
@@ -315,19 +318,19 @@ def test_dreams_heads_are_as_wide_as_its_code_makes_them(tmp_path: Path) -> None
     """It knows no head_dim."""
     published("qwen2", tmp_path)
     set_config(tmp_path, model_type="Dream", mask_token_id=60, head_dim=16)
-    model = load_checkpoint(tmp_path)
+    model = load_checkpoint(Folder(tmp_path))
     assert model.architecture.head_width == 8
-    save_checkpoint(model, tmp_path / "again", FAMILIES["Dream"])
-    assert load_checkpoint(tmp_path / "again").architecture == model.architecture
+    save_checkpoint(model, tmp_path / "again", families()["Dream"])
+    assert load_checkpoint(Folder(tmp_path / "again")).architecture == model.architecture
 
 
 def test_a_model_that_a_layout_cannot_hold_is_not_saved(tmp_path: Path) -> None:
     published("llama biased", tmp_path)
-    model = load_checkpoint(tmp_path)
+    model = load_checkpoint(Folder(tmp_path))
     for kind, fault in {
-        "a2d-llama": r"a2d-llama's layout cannot hold mask_id=64, rule=Causal\(\)",
+        "a2d-llama": r"a2d-llama's layout cannot hold rule=Causal\(\)",
         "qwen3": "qwen3's layout cannot hold feed_bias=True, qk_norm=False",
     }.items():
         with pytest.raises(ValueError, match=fault):
-            save_checkpoint(model, tmp_path / "again", FAMILIES[kind])
+            save_checkpoint(model, tmp_path / "again", families()[kind])
     assert not (tmp_path / "again").exists()

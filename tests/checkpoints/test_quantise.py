@@ -20,6 +20,7 @@ from tests.training.folder import model_folder
 from unveil.checkpoints import quantise
 from unveil.checkpoints.adapters import load_adapter
 from unveil.checkpoints.families.llada import LLADA
+from unveil.checkpoints.folder import Folder
 from unveil.checkpoints.quantise import BITS, Packed, bitsandbytes, packing
 from unveil.checkpoints.weights import load_checkpoint, save_checkpoint
 from unveil.models.transformer import Transformer
@@ -33,7 +34,7 @@ WRONG = {8: 0.012, 4: 0.11}  # root mean square of the rounding over that of the
 
 def packed(model: Transformer, folder: Path, bits: int, **more: Any) -> Transformer:
     save_checkpoint(model, folder, LLADA)
-    return load_checkpoint(folder, changes=[packing(bits)], **more)
+    return load_checkpoint(Folder(folder), changes=[packing(bits)], **more)
 
 
 def num_bytes(module: nn.Module) -> int:
@@ -126,8 +127,8 @@ def test_only_the_layers_matrices_are_rounded(tmp_path: Path) -> None:
 def test_an_adapter_is_added_before_the_weights_are_rounded(tmp_path: Path) -> None:
     save_checkpoint(model_of("llada"), tmp_path, LLADA)
     adapter = random_adapter()
-    model = load_checkpoint(tmp_path, changes=[adapter.merge, packing(8)])
-    merged = load_checkpoint(tmp_path, changes=[adapter.merge])
+    model = load_checkpoint(Folder(tmp_path), changes=[adapter.merge, packing(8)])
+    merged = load_checkpoint(Folder(tmp_path), changes=[adapter.merge])
     found, want = (x.layers[1].down for x in (model, merged))
     assert torch.equal(found.whole(torch.float32), Packed(want.weight, None, 8).whole(torch.float32))
 

@@ -14,8 +14,9 @@ from tests.chats import ALPHABET as LETTERS
 from tests.chats import SPECIAL as MARKS
 from tests.chats import chat_folder
 from tests.checkpoints.byte_pairs import FIRST, MERGES, PLAIN, SPECIAL, byte_pair_folder, dream_folder
-from unveil.checkpoints.tokenizer import Codec, FileTokenizer, load_tokenizer
-from unveil.decoding.model import Model
+from unveil.checkpoints.folder import Folder
+from unveil.checkpoints.tokenizer import Codec, FileTokenizer
+from unveil.decoding.loading import load
 
 TOKENIZER_OF_CHATS = FileTokenizer.characters(LETTERS, MARKS)
 CHATML = "{% for m in messages %}{{ '<|im_start|>' + m.content + '<|im_end|>\n' }}{% endfor %}"
@@ -75,11 +76,11 @@ def test_byte_pairs_are_what_transformers_reads_from_the_same_files(pairs: Path,
 def byte_pairs_of(folder: Path) -> tuple[FileTokenizer, Any]:
     from transformers import Qwen2Tokenizer
 
-    return load_tokenizer(folder), Qwen2Tokenizer.from_pretrained(folder)
+    return Folder(folder).tokenizer, Qwen2Tokenizer.from_pretrained(folder)
 
 
 def test_byte_pairs_by_hand(pairs: Path) -> None:
-    tokenizer = load_tokenizer(pairs)
+    tokenizer = Folder(pairs).tokenizer
     assert tokenizer.encode("<|im_start|>hello<|im_end|>") == [FIRST + 1, 256 + 3, FIRST + 2]
     assert tokenizer.encode("<|mask|>") == [FIRST + 4] and tokenizer.encode(PLAIN) == [FIRST + 5]
     assert tokenizer.decode([FIRST, 256 + 3, FIRST + 5, FIRST + 99]) == "hello" + PLAIN  # no token has the last id
@@ -89,29 +90,29 @@ def test_byte_pairs_by_hand(pairs: Path) -> None:
 
 def test_what_goes_in_front(pairs: Path, tmp_path: Path) -> None:
     """As the post-processor says, which may add an end too; where there is none, as tokenizer_config.json says."""
-    assert load_tokenizer(byte_pair_folder(tmp_path / "pairs", add_bos_token=True)).front == (FIRST + 3,)
+    assert Folder(byte_pair_folder(tmp_path / "pairs", add_bos_token=True)).tokenizer.front == (FIRST + 3,)
     folder = chat_folder(tmp_path / "bare", add_bos_token=True)
     (bos,) = TOKENIZER_OF_CHATS.encode("<bos>")
-    assert load_tokenizer(folder).front == (bos,)
-    assert load_tokenizer(chat_folder(tmp_path / "front", front=True, add_bos_token=False)).front == (bos,)
-    tokenizer = load_tokenizer(folder)
+    assert Folder(folder).tokenizer.front == (bos,)
+    assert Folder(chat_folder(tmp_path / "front", front=True, add_bos_token=False)).tokenizer.front == (bos,)
+    tokenizer = Folder(folder).tokenizer
     tokenizer.tokenizer.post_processor = processors.ByteLevel()
     tokenizer.save(folder / "tokenizer.json")
-    assert load_tokenizer(folder).front == ()
-    assert load_tokenizer(chat_folder(tmp_path / "none", add_bos_token=False)).front == ()
-    assert load_tokenizer(chat_folder(tmp_path / "unnamed", add_bos_token=True, bos_token=None)).front == ()
+    assert Folder(folder).tokenizer.front == ()
+    assert Folder(chat_folder(tmp_path / "none", add_bos_token=False)).tokenizer.front == ()
+    assert Folder(chat_folder(tmp_path / "unnamed", add_bos_token=True, bos_token=None)).tokenizer.front == ()
 
 
 def test_a_byte_pair_model_is_loaded_by_its_folder(tmp_path: Path) -> None:
     """As Dream's: the mask in its place, turns end where the template ends them; other words are another model."""
     folder = dream_folder(tmp_path, chat_template=CHATML)
-    model = Model.load(folder, device="cpu")
+    model = load(folder, device="cpu")
     assert model.end_ids == (FIRST, FIRST + 2)
     assert model.ids(model.asked("hello")) == model.tokenizer.encode("<|im_start|>hello<|im_end|>\n")
     with pytest.raises(ValueError, match=f"prompt 0 contains the mask id {FIRST + 4} at position 1"):
         model.canvas("a<|mask|>", new_tokens=4)
     (folder / "merges.txt").write_text("\n".join(MERGES[:-1]))
-    assert Model.load(folder, device="cpu").revision != model.revision
+    assert load(folder, device="cpu").revision != model.revision
 
 
 BROKEN: dict[str, tuple[Callable[[Path], object], str]] = {
@@ -132,5 +133,5 @@ BROKEN: dict[str, tuple[Callable[[Path], object], str]] = {
 def test_broken_byte_pairs_are_explained(tmp_path: Path, harm: Callable[[Path], object], fault: str) -> None:
     harm(byte_pair_folder(tmp_path))
     with pytest.raises(ValueError) as caught:
-        load_tokenizer(tmp_path)
+        assert Folder(tmp_path).tokenizer
     assert str(caught.value).startswith(f"{tmp_path}{fault}")

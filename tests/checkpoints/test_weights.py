@@ -11,10 +11,12 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from tests.toy import MASK, blank, toy
+from unveil.checkpoints.families import families
 from unveil.checkpoints.families.dream import DREAM
 from unveil.checkpoints.families.llada import LLADA
 from unveil.checkpoints.family import Family
-from unveil.checkpoints.weights import FAMILIES, load_checkpoint, save_checkpoint
+from unveil.checkpoints.folder import Folder
+from unveil.checkpoints.weights import load_checkpoint, save_checkpoint
 from unveil.models.attention import Causal
 from unveil.models.denoiser import Want
 from unveil.models.transformer import Transformer
@@ -64,7 +66,7 @@ def test_there_and_back(name: str, tmp_path: Path) -> None:
     family, more = MODELS[name]
     model = toy(**more)
     save_checkpoint(model, tmp_path, family)
-    again = load_checkpoint(tmp_path)
+    again = load_checkpoint(Folder(tmp_path))
     assert again.architecture == model.architecture
     for name, value in model.state_dict().items():
         assert torch.equal(again.state_dict()[name], value), name
@@ -79,7 +81,7 @@ def test_there_and_back(name: str, tmp_path: Path) -> None:
 def test_a_rope_scaling_that_scales_nothing_is_accepted(tmp_path: Path) -> None:
     save_checkpoint(toy(shift=1, qkv_bias=True, dtype=torch.float32), tmp_path, DREAM)
     set_config(tmp_path, rope_scaling={"rope_type": "default"})
-    load_checkpoint(tmp_path)
+    load_checkpoint(Folder(tmp_path))
     for name in ("rope_scaling", "rope_parameters"):
         set_config(tmp_path, **{"rope_scaling": None, name: {"rope_type": "yarn", "factor": 4}})
         assert refusal(tmp_path) == "config.json: rope_type='yarn' is not supported, only 'default' and 'llama3'"
@@ -109,15 +111,15 @@ NAMES = {
 
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float64])
 def test_dtype_on_the_way_out_and_in(folder: Path, dtype: torch.dtype) -> None:
-    model = load_checkpoint(folder, dtype=dtype)
+    model = load_checkpoint(Folder(folder), dtype=dtype)
     assert {parameter.dtype for parameter in model.parameters()} == {dtype}
     save_checkpoint(model, folder / "copy", LLADA, dtype=torch.float32)
-    assert load_checkpoint(folder / "copy").embed.weight.dtype == torch.float32
-    assert load_checkpoint(folder).embed.weight.dtype == torch.float32  # as stored
+    assert load_checkpoint(Folder(folder / "copy")).embed.weight.dtype == torch.float32
+    assert load_checkpoint(Folder(folder)).embed.weight.dtype == torch.float32  # as stored
 
 
 def test_a_sharded_checkpoint(folder: Path) -> None:
-    truth = logits(load_checkpoint(folder))
+    truth = logits(load_checkpoint(Folder(folder)))
     weights = load_file(folder / "model.safetensors")
     (folder / "model.safetensors").unlink()
     names = sorted(weights)
@@ -126,7 +128,7 @@ def test_a_sharded_checkpoint(folder: Path) -> None:
         save_file({name: weights[name] for name in part}, folder / file)
     index = {"weight_map": {name: file for file, part in shards.items() for name in part}}
     (folder / "model.safetensors.index.json").write_text(json.dumps(index))
-    assert torch.allclose(logits(load_checkpoint(folder)), truth, rtol=0, atol=1e-5)
+    assert torch.allclose(logits(load_checkpoint(Folder(folder))), truth, rtol=0, atol=1e-5)
     (folder / "model-2.safetensors").unlink()
     assert (
         refusal(folder) == "FOLDER/model-2.safetensors does not exist: the checkpoint is incomplete, download it again"
@@ -138,13 +140,14 @@ def test_what_was_saved_last_is_read(tmp_path: Path, sizes: tuple[str | None, st
     for seed, shard in enumerate(sizes):
         model = toy(seed=seed, dtype=torch.float32)
         save_checkpoint(model, tmp_path, LLADA, shard=shard)
-        assert torch.equal(logits(load_checkpoint(tmp_path)), logits(model))
+        assert torch.equal(logits(load_checkpoint(Folder(tmp_path))), logits(model))
 
 
 def test_a_shard_without_a_tensor_of_the_index_is_named(folder: Path) -> None:
-    save_checkpoint(load_checkpoint(folder), folder / "shards", LLADA, shard="9KB")
+    save_checkpoint(load_checkpoint(Folder(folder)), folder / "shards", LLADA, shard="9KB")
     first, *rest = sorted((folder / "shards").glob("*.safetensors"))
-    assert len(rest) > 2 and torch.equal(logits(load_checkpoint(folder / "shards")), logits(load_checkpoint(folder)))
+    sharded, whole = (load_checkpoint(Folder(path)) for path in (folder / "shards", folder))
+    assert len(rest) > 2 and torch.equal(logits(sharded), logits(whole))
     weights = load_file(rest[0])
     gone, *kept = sorted(weights)
     save_file({name: weights[name] for name in kept}, rest[0])
@@ -158,7 +161,7 @@ def test_a_tied_checkpoint_may_hold_the_head_too(tmp_path: Path) -> None:
     save_checkpoint(model, tmp_path, LLADA)
     head = {"model.transformer.ff_out.weight": model.embed.weight.clone()}
     set_weights(tmp_path, lambda weights: weights.update(head))
-    assert torch.allclose(logits(load_checkpoint(tmp_path)), logits(model), rtol=0, atol=1e-12)
+    assert torch.allclose(logits(load_checkpoint(Folder(tmp_path))), logits(model), rtol=0, atol=1e-12)
 
 
 def test_defaults_of_a_published_config(folder: Path) -> None:
@@ -167,7 +170,7 @@ def test_defaults_of_a_published_config(folder: Path) -> None:
     for name in ("n_kv_heads", "embedding_size", "rms_norm_eps", "rope_theta", "max_sequence_length", "weight_tying"):
         del config[name]
     (folder / "config.json").write_text(json.dumps(config))
-    a = load_checkpoint(folder).architecture
+    a = load_checkpoint(Folder(folder)).architecture
     assert (a.kv_heads, a.vocabulary, a.norm_eps, a.rope_base, a.max_columns) == (2, 50, 1e-5, 10000.0, 4096)
     assert a.mask_id == MASK and not a.tied
 
@@ -175,14 +178,14 @@ def test_defaults_of_a_published_config(folder: Path) -> None:
 def refusal(folder: Path) -> str:
     """What load_checkpoint says, with the folder's name and the libraries' words taken out."""
     with pytest.raises(ValueError) as caught:
-        load_checkpoint(folder)
+        load_checkpoint(Folder(folder))
     return str(caught.value).replace(str(folder), "FOLDER")
 
 
 EMBED = "model.transformer.wte.weight"
 CONFIGS: list[tuple[dict[str, Any], str]] = [
-    ({"model_type": "gpt2"}, f"FOLDER: model_type 'gpt2' is unknown, known are {', '.join(FAMILIES)}"),
-    ({"model_type": None}, f"FOLDER: model_type None is unknown, known are {', '.join(FAMILIES)}"),
+    ({"model_type": "gpt2"}, f"FOLDER: model_type 'gpt2' is unknown, known are {', '.join(families())}"),
+    ({"model_type": None}, f"FOLDER: model_type None is unknown, known are {', '.join(families())}"),
     ({"alibi": True}, "config.json: alibi=True is not supported for llada, only False"),
     ({"activation_type": "gelu"}, "config.json: activation_type='gelu' is not supported for llada, only 'silu'"),
     ({"d_model": None}, "config.json lacks 'd_model': the checkpoint's layout cannot be known without it"),
@@ -287,7 +290,7 @@ def test_a_model_that_a_layout_cannot_hold_is_not_saved(
 
 
 def test_a_disk_that_refuses_leaves_the_old_checkpoint(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    truth = logits(load_checkpoint(folder))
+    truth = logits(load_checkpoint(Folder(folder)))
 
     def full(*args: object, **more: object) -> None:
         raise OSError(28, "No space left on device")
@@ -295,5 +298,5 @@ def test_a_disk_that_refuses_leaves_the_old_checkpoint(folder: Path, monkeypatch
     monkeypatch.setattr("unveil.models.tensors.save_file", full)
     with pytest.raises(OSError, match="No space left on device.*unchanged"):
         save_checkpoint(toy(seed=1, dtype=torch.float32), folder, LLADA)
-    assert torch.equal(logits(load_checkpoint(folder)), truth)
+    assert torch.equal(logits(load_checkpoint(Folder(folder))), truth)
     assert sorted(path.name for path in folder.iterdir()) == ["config.json", "model.safetensors"]

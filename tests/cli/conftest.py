@@ -3,7 +3,6 @@ from pathlib import Path
 
 import pytest
 
-from unveil.checkpoints import folder as locate
 from unveil.checkpoints.families.llada import LLADA
 from unveil.checkpoints.tokenizer import FileTokenizer
 from unveil.checkpoints.weights import save_checkpoint
@@ -32,5 +31,5 @@ def tiny(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(autouse=True)
 def lab(tiny: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """The folder of shipped models, with the tiny one in it and nothing else."""
-    monkeypatch.setattr(locate, "LAB", tiny.parent)
+    monkeypatch.setattr("unveil.checkpoints.folder.LAB", tiny.parent)
     return tiny.parent

@@ -9,8 +9,7 @@ from matplotlib.image import imread
 from rich.console import Console
 
 from tests.cli.program import Outcome, run, words_of
-from unveil.cli.verbs.compare import comparison_table
-from unveil.evaluation.compare import Behind, Comparison, Line, compare, read_judged
+from unveil.evaluation.compare import Behind, Comparison, Line, compare, comparison_table, read_judged
 from unveil.evaluation.statistics import Difference
 from unveil.tasks import Sudoku
 

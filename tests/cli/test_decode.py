@@ -8,7 +8,6 @@ import pytest
 import unveil
 from tests.chats import TEMPLATES, chat_folder
 from tests.cli.program import PUZZLE, run, words_of
-from unveil.checkpoints import folder as locate
 from unveil.sampling.evolve import SoftTokens
 from unveil.sampling.picks import Quota
 from unveil.sampling.trajectory import Trajectory
@@ -18,7 +17,7 @@ PROMPT = PUZZLE.replace("\\n", "\n")
 
 @pytest.fixture
 def model() -> unveil.Model:
-    return unveil.Model.load("lab-sudoku")
+    return unveil.load("lab-sudoku")
 
 
 def test_it_prints_what_the_library_decodes(model: unveil.Model) -> None:
@@ -132,7 +131,7 @@ def test_long_answers_are_not_broken(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_the_shipped_model_solves_the_puzzle_of_the_help(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(locate, "LAB", Path(unveil.__file__).parent / "lab")
+    monkeypatch.setattr("unveil.checkpoints.folder.LAB", Path(unveil.__file__).parent / "lab")
     assert run("decode", "lab-sudoku", PUZZLE).out == "1234\n3412\n4123\n2341\n"
 
 
@@ -142,7 +141,7 @@ def talking(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_a_model_with_a_template_is_asked_in_chats(talking: Path) -> None:
-    model = unveil.Model.load(talking)
+    model = unveil.load(talking)
     prompts = ["hi?", "one\ntwo"]
     for more, chat in (([], True), (["--chat"], True), (["--raw"], False)):
         answers = model.decode([model.asked(prompt, chat=chat) for prompt in prompts])
@@ -154,7 +153,7 @@ def test_a_model_with_a_template_is_asked_in_chats(talking: Path) -> None:
 def test_raw_text_needs_no_transformers_and_a_chat_does(talking: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "transformers", None)
     with pytest.warns(UserWarning, match="until then"):
-        model = unveil.Model.load(talking)
+        model = unveil.load(talking)
     (answer,) = model.decode([model.asked("hi?", chat=False)])
     with pytest.warns(UserWarning, match="until then"):
         assert run("decode", talking, "hi?", "--raw").out == answer.text + "\n"
@@ -163,7 +162,7 @@ def test_raw_text_needs_no_transformers_and_a_chat_does(talking: Path, monkeypat
 
 
 def test_an_answer_begins_and_stops_as_told(talking: Path) -> None:
-    model = unveil.Model.load(talking)
+    model = unveil.load(talking)
     for chat, flag in ((True, "--chat"), (False, "--raw")):
         (whole,) = model.decode([model.asked("hi?", "A:\n", chat=chat)])
         words = ["decode", talking, "hi?", flag, "--prefix", r"A:\n"]
@@ -174,7 +173,7 @@ def test_an_answer_begins_and_stops_as_told(talking: Path) -> None:
 
 
 def test_a_chat_is_watched_and_traced(talking: Path, tmp_path: Path) -> None:
-    model = unveil.Model.load(talking)
+    model = unveil.load(talking)
     row = model.canvas(model.asked("hi?", "A"))
     told = run("decode", talking, "hi?", "--prefix", "A", "--watch", "--delay", 0, "--trace", tmp_path / "t")
     trace = Trajectory.load(tmp_path / "t")

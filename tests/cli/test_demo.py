@@ -5,9 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from recipes import LabPuzzles, lab_puzzles
+from recipes.lab_puzzles import ARCHITECTURE, LabPuzzles
 from tests.cli.program import run, untimed, words_of
-from unveil.checkpoints import folder as locate
 from unveil.cli.verbs import demo
 from unveil.cli.verbs.demo import MODEL, SAMPLERS, items_in
 from unveil.evaluation import items as kept
@@ -20,7 +19,7 @@ def puzzles(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A tiny random model in the place of lab-puzzles."""
     folder = tmp_path_factory.mktemp("lab")
     sizes = {"width": 16, "layers": 1, "heads": 1, "kv_heads": 1, "head_width": 16, "feed_width": 32}
-    model = initialise(Transformer(replace(lab_puzzles.ARCHITECTURE, **sizes)), seed=0, std=0.6)  # type: ignore[arg-type]
+    model = initialise(Transformer(replace(ARCHITECTURE, **sizes)), seed=0, std=0.6)  # type: ignore[arg-type]
     LabPuzzles().save(model, folder / MODEL)
     return folder
 
@@ -28,7 +27,7 @@ def puzzles(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(autouse=True)
 def lab(puzzles: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """It is shipped and no other."""
-    monkeypatch.setattr(locate, "LAB", puzzles)
+    monkeypatch.setattr("unveil.checkpoints.folder.LAB", puzzles)
 
 
 def test_everything_is_written_and_said(tmp_path: Path) -> None:

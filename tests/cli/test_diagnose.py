@@ -14,10 +14,12 @@ from unveil.checkpoints.families.llada import LLADA
 from unveil.checkpoints.families.llama import LLAMA
 from unveil.checkpoints.tokenizer import FileTokenizer
 from unveil.checkpoints.weights import save_checkpoint
-from unveil.cli.verbs import diagnose
+from unveil.cli.verbs.diagnose import PROBES
+from unveil.cli.verbs.diagnose import QUICK as SHOWN
+from unveil.diagnostics.context import diagnosis
 from unveil.diagnostics.context import run as measuring
 from unveil.diagnostics.context.few_shot.suite import rule_task, word_pools
-from unveil.diagnostics.context.probes import PROBES, QUICK, chosen
+from unveil.diagnostics.context.probes import chosen, kinds, quick
 from unveil.diagnostics.context.probes.elsewhere import Texts
 from unveil.diagnostics.context.report import report_of
 from unveil.files import read_jsonl
@@ -84,14 +86,14 @@ def test_the_report_is_what_the_library_measures(rules: Path, tmp_path: Path) ->
     out = tmp_path / "new" / "out"
     said = run("diagnose", rules, "--out", out, *FAST)
     assert said.code == 0, said.err
-    names = {f"{found.name}.{kind}" for found in QUICK for kind in ("png", "csv")}
+    names = {f"{found.name}.{kind}" for found in quick() for kind in ("png", "csv")}
     assert {path.name for path in out.iterdir()} == {"report.html", "report.md", "report.json", "items.jsonl", *names}
     assert "mask sensitivity, max - min" in said.out and "locality slope" in said.out and "points" in said.out
     assert "masks' share of attribution" in said.out and f"The report: {out / 'report.html'}" in said.out
     assert "Masks: 2, 5, 50 after the question" in words_of(said.out)
     probes, tasks = chosen(None, (2, 5)), [rule_task("T01"), rule_task("T06")]
     cells = [point.cell for found in probes for point in found.points()]
-    model = unveil.Model.load(rules)
+    model = unveil.load(rules)
     records = measuring.measure(model, tasks, cells, draws="fresh", limit=QUESTIONS)
     settings = {
         "tasks": {task.name: task.describe for task in tasks}, "limit": QUESTIONS, "draws": "fresh",
@@ -146,11 +148,11 @@ def test_probes_that_need_few_questions_are_asked_few(rules: Path) -> None:
         return []
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(measuring, "measure", measure)
-        diagnose.answers(None, [], [gradients, masks], Path("none"), limit=50)
+        patch.setattr(diagnosis, "measure", measure)
+        diagnosis.answers(None, [], [gradients, masks], Path("none"), limit=50)
         assert asked == {20: 30, 50: 2}
         asked.clear()
-        diagnose.answers(None, [], [gradients, masks], Path("none"), limit=20)
+        diagnosis.answers(None, [], [gradients, masks], Path("none"), limit=20)
         assert asked == {20: 32}
 
 
@@ -186,7 +188,7 @@ def no_model(*_: object, **__: object) -> None:
 def test_bad_input_is_found_before_the_model_is_loaded(
     words: list[str], fault: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    monkeypatch.setattr(unveil.Model, "load", no_model)
+    monkeypatch.setattr(unveil.Loading, "model", no_model)
     said = run("diagnose", "rules", "--out", tmp_path / "out", *words)
     assert said.code == 2 and fault in words_of(said.err) and said.out == ""
     assert not (tmp_path / "out").exists()
@@ -224,7 +226,7 @@ def test_a_chat_is_asked_in_the_models_template(rules: Path, tmp_path: Path) -> 
         return "".join(turns) + ")" * ask
 
     tasks, cells = [rule_task("T01"), rule_task("T06")], [point.cell for point in chosen(["masks"], (2, 5))[0].points()]
-    kept, model = tmp_path / "kept.jsonl", unveil.Model.load(folder)
+    kept, model = tmp_path / "kept.jsonl", unveil.load(folder)
     measuring.measure(model, tasks, cells, draws="fresh", limit=QUESTIONS, chat=chat, items=kept)
     assert prompts(tmp_path / "out" / "items.jsonl") == prompts(kept)
 
@@ -242,14 +244,14 @@ def test_texts_are_read_from_a_file(tmp_path: Path) -> None:
     assert "cost of masks, hotpotqa" in said.out and told(out)["chance"] == {"hotpotqa": 0.5}
     texts = Texts(path=str(file))
     cells = [point.cell for point in texts.points()]
-    records = measuring.measure(unveil.Model.load(model), texts.sources([]), cells, draws="fresh", limit=3)
+    records = measuring.measure(unveil.load(model), texts.sources([]), cells, draws="fresh", limit=3)
     table = texts.table(records, ("A", "B"))
     assert told(out)["tables"] == {"hotpotqa": json.loads(json.dumps(table))}
     assert [(line["x"], line["n"], line["right_B"]) for line in table] == [(x, 3, 1) for x in (0, 5, 10, 15, 20)]
 
 
 def test_a_causal_model_is_asked_what_the_paper_asks_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(unveil.Model, "load", lambda *_, **__: small(rule=Causal(), shift=1))
+    monkeypatch.setattr(unveil.Loading, "model", lambda *_, **__: small(rule=Causal(), shift=1))
     said = run("diagnose", "any", "--probe", "position", "--probe", "masks", "--out", tmp_path / "out")
     fault = "probe 'masks' does not fit a causal model; take of position, gradients"
     assert said.code == 2 and fault in words_of(said.err) and not (tmp_path / "out").exists()
@@ -265,6 +267,8 @@ def test_a_causal_model_without_a_mask_token_is_asked_the_others(tmp_path: Path)
 
 
 def test_the_names_in_the_help_are_the_probes() -> None:
-    assert diagnose.PROBES == tuple(PROBES) and diagnose.QUICK == tuple(found.name for found in QUICK)
-    assert f"{', '.join(PROBES)}, or all (without the last three" in words_of(run("diagnose", "--help").out)
-    assert [kind.own for kind in PROBES.values()] == [False] * 12 + [True] * 3
+    assert PROBES == tuple(kinds()) and SHOWN == tuple(found.name for found in quick())
+    own = [name for name, kind in kinds().items() if kind.own]
+    left_out = f"all (without {', '.join(own[:-1])} and {own[-1]}, which have questions of their own)"
+    assert f"{', '.join(PROBES)}, or {left_out}" in words_of(run("diagnose", "--help").out)
+    assert len(PROBES) == 15 and own == ["points", "points-masks", "hotpotqa"]

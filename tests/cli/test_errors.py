@@ -11,7 +11,6 @@ from safetensors.torch import load_file, save_file
 
 import unveil
 from tests.cli.program import PUZZLE, run, words_of
-from unveil.checkpoints import folder as locate
 from unveil.cli.errors import keeping
 
 BAD_WORDS = [
@@ -30,7 +29,7 @@ BAD_WORDS = [
     (["lab-sudoko", "1"], "no model 'lab-sudoko': give a shipped model, a folder, or a hub repository owner/name; did"),
     (["lab-sudoku", "1", "--sampler", "lada"], "unknown sampler 'lada': did you mean 'llada'?"),
     (["lab-sudoku", "1", "--sampler", "llada:blok=3"], "sampler llada has no setting 'blok': did you mean 'block'?"),
-    (["lab-sudoku", "1", "--sampler", "llada:steps"], "'steps' in sampler 'llada:steps' is not key=value"),
+    (["lab-sudoku", "1", "--sampler", "llada:steps"], "'steps' is no setting of sampler llada, which are key=value"),
     (["lab-sudoku", "1", "--sampler", "llada:steps=7,block=10"], "steps=7 does not fit 19 new tokens in 2 block(s)"),
     (["lab-sudoku", "1", "--sampler", "fast_dllm:steps=2,factor=1"], "exclude each other: give one of threshold"),
     (["lab-sudoku", "1", "--new-tokens", "0"], "Invalid value for '--new-tokens'"),
@@ -87,11 +86,11 @@ def test_a_broken_checkpoint(
     assert (told.code, told.out) == (2, "") and fault in words_of(told.err)
 
 
-def test_a_full_disk_leaves_no_half_trace(tmp_path: Path) -> None:
+def test_a_full_disk_leaves_no_half_trace(tiny: Path, tmp_path: Path) -> None:
     """A real limit on the size of files, in a program of its own."""
     (tmp_path / "t").write_text("an older file")
-    code = "import resource, signal, sys; from unveil.cli import main; from unveil.checkpoints import locate\n"
-    code += f"from pathlib import Path; locate.LAB = Path({str(locate.LAB)!r})\n"
+    code = "import resource, signal, sys; from unveil.cli import main; from unveil.checkpoints import folder\n"
+    code += f"from pathlib import Path; folder.LAB = Path({str(tiny.parent)!r})\n"
     code += "signal.signal(signal.SIGXFSZ, signal.SIG_IGN); resource.setrlimit(resource.RLIMIT_FSIZE, (2000, 2000))\n"
     code += f"sys.argv = ['unveil', 'decode', 'lab-sudoku', {PUZZLE!r}, '--trace', {str(tmp_path / 't')!r}]\nmain()\n"
     told = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
@@ -104,7 +103,7 @@ def test_ctrl_c_is_no_traceback(monkeypatch: pytest.MonkeyPatch) -> None:
     def stop(*_: object, **__: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(unveil.Model, "load", stop)
+    monkeypatch.setattr(unveil.Loading, "model", stop)
     assert run("decode", "lab-sudoku", PUZZLE) == (130, "", "stopped. Nothing was written.\n")
 
 
@@ -119,7 +118,7 @@ def test_a_device_that_cannot_take_the_model(monkeypatch: pytest.MonkeyPatch) ->
     def full(*_: object, **__: object) -> None:
         raise torch.OutOfMemoryError("out of memory\nand much more")
 
-    monkeypatch.setattr(unveil.Model, "load", full)
+    monkeypatch.setattr("unveil.decoding.loading.load_denoiser", full)
     told = run("decode", "lab-sudoku", PUZZLE, "--device", "cpu")
     assert told == (2, "", "error: lab-sudoku cannot be put on device cpu (out of memory): name another one\n")
 
@@ -128,7 +127,7 @@ def test_our_own_bugs_are_not_hidden(monkeypatch: pytest.MonkeyPatch) -> None:
     def bug(*_: object, **__: object) -> None:
         raise AssertionError("a bug")
 
-    monkeypatch.setattr(unveil.Model, "load", bug)
+    monkeypatch.setattr(unveil.Loading, "model", bug)
     with pytest.raises(AssertionError, match="a bug"):
         run("decode", "lab-sudoku", PUZZLE)
 
@@ -142,5 +141,5 @@ def test_a_reader_that_leaves_is_no_error(monkeypatch: pytest.MonkeyPatch) -> No
     def gone(*_: object, **__: object) -> None:
         raise BrokenPipeError(32, "Broken pipe")
 
-    monkeypatch.setattr(unveil.Model, "load", gone)
+    monkeypatch.setattr(unveil.Loading, "model", gone)
     assert run("decode", "lab-sudoku", PUZZLE) == (1, "", "")

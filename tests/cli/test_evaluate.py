@@ -7,11 +7,11 @@ import pytest
 
 import unveil
 from tests.cli.program import run, untimed, words_of
-from unveil import processes
-from unveil.cli import load
+from unveil import api, processes
+from unveil.decoding import loading
 from unveil.decoding import model as decoding
-from unveil.evaluation import evaluate as evaluation
 from unveil.evaluation import items
+from unveil.evaluation import run as evaluation
 from unveil.files import read_jsonl
 from unveil.tasks import Problem, Sudoku, Verdict
 from unveil.tasks import task as task_of
@@ -30,7 +30,7 @@ def written(path: Path) -> dict:
 def test_json_is_what_the_library_measures(tmp_path: Path) -> None:
     told = run(*VERB, "--limit", 5, "--seed", 3, "--batch", 2, "--guidance", 0.5, "--json", tmp_path / "a.json")
     assert told.code == 0, told.err
-    task, model = task_of("sudoku"), unveil.Model.load("lab-sudoku")
+    task, model = task_of("sudoku"), unveil.load("lab-sudoku")
     expected = evaluation.evaluate(model, task, task.generate(5, 3), "llada", seed=3, batch=2, guidance=0.5).to_json()
     assert written(tmp_path / "a.json") == untimed(expected)
     assert expected.keys() >= FIELDS
@@ -129,15 +129,15 @@ def no_model(*_: object, **__: object) -> None:
 def test_bad_input_is_found_before_the_model_is_loaded(
     words: list[str], fault: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(unveil.Model, "load", no_model)
+    monkeypatch.setattr(unveil.Loading, "model", no_model)
     told = run(*VERB, *words)
     assert told.code == 2 and fault in words_of(told.err) and told.out == ""
 
 
 def test_several_processes_need_a_file(monkeypatch: pytest.MonkeyPatch) -> None:
     """Said before the model is loaded."""
-    monkeypatch.setattr(unveil.Model, "load", no_model)
-    monkeypatch.setattr(processes, "launched", lambda: nullcontext(processes.Processes(rank=0, count=2)))
+    monkeypatch.setattr(unveil.Loading, "model", no_model)
+    monkeypatch.setattr(api, "launched", lambda: nullcontext(processes.Processes(rank=0, count=2)))
     told = run(*VERB, "--limit", 2)
     assert told.code == 2 and "2 processes put their items together in a file: give --json FILE" in told.err
 
@@ -201,8 +201,8 @@ def test_small_models_run_on_one_thread(monkeypatch: pytest.MonkeyPatch) -> None
 
     asked: list[int] = []
     monkeypatch.setattr(torch, "set_num_threads", asked.append)
-    load.Loading().model("lab-sudoku")
-    load.Loading(threads=3).model("lab-sudoku")
-    monkeypatch.setattr(load, "SMALL", 10)
-    load.Loading().model("lab-sudoku")
+    loading.Loading().model("lab-sudoku")
+    loading.Loading(threads=3).model("lab-sudoku")
+    monkeypatch.setattr(loading, "SMALL", 10)
+    loading.Loading().model("lab-sudoku")
     assert asked == [1, 3]

@@ -5,7 +5,6 @@ from pathlib import Path
 import pytest
 
 import unveil
-from unveil.checkpoints import folder as locate
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -13,7 +12,7 @@ ROOT = Path(__file__).resolve().parents[2]
 @pytest.fixture(autouse=True)
 def shipped(lab: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The real model instead of the tiny one."""
-    monkeypatch.setattr(locate, "LAB", Path(unveil.__file__).parent / "lab")
+    monkeypatch.setattr("unveil.checkpoints.folder.LAB", Path(unveil.__file__).parent / "lab")
 
 
 def test_decode(capsys: pytest.CaptureFixture[str]) -> None:

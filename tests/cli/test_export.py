@@ -5,13 +5,13 @@ from pathlib import Path
 import pytest
 
 from tests.cli.program import PUZZLE, run, words_of
-from unveil.checkpoints.export import LAYOUTS
-from unveil.checkpoints.weights import read_config
-from unveil.cli import options
+from unveil.checkpoints.export import layouts
+from unveil.checkpoints.folder import Folder
+from unveil.cli.verbs.export import LAYOUTS
 
 
 def test_the_layouts_of_the_help_are_those_there_are() -> None:
-    assert options.LAYOUTS == (*LAYOUTS, "hf")
+    assert LAYOUTS == (*layouts(), "hf")
 
 
 def test_an_exported_model_decodes_as_before(tmp_path: Path) -> None:
@@ -19,7 +19,7 @@ def test_an_exported_model_decodes_as_before(tmp_path: Path) -> None:
     assert told.code == 0, told.err
     assert told.out == f"lab-sudoku is in {tmp_path / 'new'}, in llama's layout\n"
     assert f"try: unveil decode {tmp_path / 'new'} PROMPT" in told.err
-    assert read_config(tmp_path / "new")["architectures"] == ["LlamaForCausalLM"]
+    assert Folder(tmp_path / "new").config["architectures"] == ["LlamaForCausalLM"]
     assert len(list((tmp_path / "new").glob("*.safetensors"))) > 1
     assert run("decode", tmp_path / "new", PUZZLE).out == run("decode", "lab-sudoku", PUZZLE).out
 
@@ -28,7 +28,7 @@ def test_an_exported_model_decodes_as_before(tmp_path: Path) -> None:
     ("words", "fault"),
     [
         (["--layout", "dream"], "Dream's layout cannot hold qkv_bias=False, shift=0 (shift: how many columns before"),
-        (["--layout", "gpt2"], "layout='gpt2' is unknown: known are llada, dream, llama"),
+        (["--layout", "gpt2"], "layout='gpt2' is unknown: known are dream, llada, llama"),
         (["--layout", "llada", "--dtype", "int8"], "dtype 'int8' is unknown: choose one of float32"),
         (["--layout", "llada", "--shard-size", "5"], "Supported units are TB, GB, MB, KB"),
         (["--layout", "llada", "--adapter", "x"], "no adapter 'x': give a folder that holds adapter_config.json"),

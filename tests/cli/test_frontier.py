@@ -8,10 +8,10 @@ import pytest
 
 import unveil
 from tests.cli.program import Outcome, run, untimed, words_of
-from unveil.cli.verbs.evaluate import item_name
-from unveil.evaluation import evaluate as evaluation
 from unveil.evaluation import frontier as numbers
 from unveil.evaluation import items as kept
+from unveil.evaluation import run as evaluation
+from unveil.evaluation.run import item_name
 from unveil.policies.confidence import ConfidencePolicy, ConfidenceSettings
 from unveil.policies.store import save_policy
 from unveil.tasks import Sudoku
@@ -44,7 +44,7 @@ def told(tmp_path: Path, *words: object) -> tuple[Outcome, dict]:
 
 def test_results_are_what_the_library_measures(tmp_path: Path) -> None:
     outcome, written = told(tmp_path, *TWO, "--limit", 5, "--seed", 3, "--batch", 2, "--budget", 1, "--budget", 30)
-    task, model = task_of("sudoku"), unveil.Model.load("lab-sudoku")
+    task, model = task_of("sudoku"), unveil.load("lab-sudoku")
     problems = task.generate(5, 3)
     for spec, result in zip(SETTINGS, written["results"], strict=True):
         expected = evaluation.evaluate(model, task, problems, spec, seed=3, batch=2).to_json()
@@ -243,7 +243,7 @@ def no_model(*_: object, **__: object) -> None:
         ([], "nothing to compare: give --sampler SPEC at least once, or --tune"),
         (["--sampler", "lada:steps=1|2"], "unknown sampler 'lada': did you mean 'llada'?"),
         (["--sampler", "llada:steps=1||2"], "'steps=1||2' in sampler 'llada:steps=1||2' has an empty value: write"),
-        (["--sampler", "llada:steps"], "'steps' in sampler 'llada:steps' is not key=value"),
+        (["--sampler", "llada:steps"], "'steps' is no setting of sampler llada, which are key=value"),
         (["--sampler", "llada:steps=1|many"], "steps='many' is not a whole number"),
         (["--sampler", "llada:steps=1|20"], "steps=20 does not fit 19 new tokens in 1 block(s) of 19"),
         (["--sampler", "llada", "--range", "2"], "--range is '2'; write two numbers of forwards, such as 2-32"),
@@ -259,7 +259,7 @@ def no_model(*_: object, **__: object) -> None:
 def test_bad_input_is_found_before_the_model_is_loaded(
     words: list[str], fault: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(unveil.Model, "load", no_model)
+    monkeypatch.setattr(unveil.Loading, "model", no_model)
     outcome = run(*VERB, "--out", tmp_path / "out", *words)
     assert outcome.code == 2 and fault in words_of(outcome.err) and outcome.out == ""
     assert "Traceback" not in outcome.err and not (tmp_path / "out").exists()

@@ -15,7 +15,7 @@ import unveil
 from tests.chats import TEMPLATES, chat_folder
 from tests.cli.program import run, words_of
 from unveil.cli.verbs.lm_eval import DEFAULTS, words_for
-from unveil.decoding.model import Model
+from unveil.decoding.loading import load
 
 pytest.importorskip("lm_eval", reason="needs lm-eval: pip install 'unveil[lm-eval]'")
 
@@ -120,7 +120,7 @@ def alone(words: list[str], home: Path) -> tuple[dict, dict[str, list[dict]]]:
 @pytest.mark.slow
 def test_lm_eval_runs_and_writes_what_it_did(folder: Path, alone: tuple[dict, dict[str, list[dict]]]) -> None:
     results, samples = alone
-    model = Model.load(folder, device="cpu", dtype="float64")
+    model = load(folder, device="cpu", dtype="float64")
     shown = [{"role": "user", "content": SHOT["q"]}, {"role": "assistant", "content": SHOT["a"]}]
     for doc, sample in zip(DOCS, samples["quiz_answers"], strict=True):
         chat = [*shown, {"role": "user", "content": doc["q"]}]

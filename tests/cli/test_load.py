@@ -7,8 +7,9 @@ import pytest
 
 from tests.checkpoints.test_adapters import Tree, made_by_peft
 from tests.cli.program import PUZZLE, run, words_of
+from unveil.checkpoints.folder import Folder
 from unveil.checkpoints.weights import load_checkpoint
-from unveil.decoding.model import Model
+from unveil.decoding.loading import load
 
 EVALUATE = ["evaluate", "lab-sudoku", "--task", "sudoku", "--limit", 4, "--sampler", "llada:steps=3"]
 
@@ -16,7 +17,7 @@ EVALUATE = ["evaluate", "lab-sudoku", "--task", "sudoku", "--limit", 4, "--sampl
 @pytest.fixture
 def adapter(tiny: Path, tmp_path: Path) -> Path:
     """A strong one for the tiny model."""
-    layer = load_checkpoint(tiny).layers[0]
+    layer = load_checkpoint(Folder(tiny)).layers[0]
     names = {"ff_proj": layer.gate, "attn_out": layer.output}
     weights = {f"model.transformer.blocks.0.{name}.weight": x.weight.detach() for name, x in names.items()}
     made_by_peft(Tree(weights), tmp_path / "adapter", target_modules=list(names), r=4, lora_alpha=200)
@@ -26,7 +27,7 @@ def adapter(tiny: Path, tmp_path: Path) -> Path:
 def test_an_adapter_changes_what_is_decoded(adapter: Path, tiny: Path) -> None:
     plain, other = run("decode", "lab-sudoku", PUZZLE), run("decode", "lab-sudoku", PUZZLE, "--adapter", adapter)
     assert plain.code == other.code == 0 and plain.out != other.out
-    want = Model.load(tiny, adapter=adapter).decode([PUZZLE.replace("\\n", "\n")])[0].text
+    want = load(tiny, adapter=adapter).decode([PUZZLE.replace("\\n", "\n")])[0].text
     assert other.out == want + "\n"
 
 

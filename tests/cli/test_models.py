@@ -5,14 +5,13 @@ from pathlib import Path
 import pytest
 
 from tests.cli.program import run
-from unveil.checkpoints import folder as locate
 from unveil.files import write_json
 
 
 @pytest.fixture
 def shelf(tiny: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     shutil.copytree(tiny, tmp_path / "lab-sudoku")
-    monkeypatch.setattr(locate, "LAB", tmp_path)
+    monkeypatch.setattr("unveil.checkpoints.folder.LAB", tmp_path)
     return tmp_path
 
 
@@ -48,6 +47,6 @@ def test_what_is_broken_is_named(shelf: Path) -> None:
 
 
 def test_nothing_shipped_is_said(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.setattr(locate, "LAB", tmp_path)
+    monkeypatch.setattr("unveil.checkpoints.folder.LAB", tmp_path)
     told = run("models")
     assert told.code == 0 and "No model comes with this copy" in told.out

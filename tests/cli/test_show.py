@@ -6,7 +6,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from unveil.cli.errors import sentence
-from unveil.terminal import check_output, plain, spaced
+from unveil.files import check_output
+from unveil.terminal import plain, spaced
 
 ANY = st.text(st.characters())  # surrogates and control characters too
 

@@ -1,4 +1,4 @@
-"""unveil train: recipes by name, settings by text, fine-tuning from a data file to a model that decodes."""
+"""unveil train: trainings by name, settings by text, fine-tuning from a data file to a model that decodes."""
 
 import json
 import os
@@ -8,21 +8,24 @@ from typing import Any, ClassVar
 
 import pytest
 import torch
-from unveil.cli.settings import convert, defaults, with_settings, written
 
-from recipes import RECIPES, LabSudoku
+from recipes.lab_puzzles import LabPuzzles
+from recipes.lab_rules import LabRules
+from recipes.lab_sudoku import LabSudoku
 from tests.cli.program import run, words_of
-from unveil.cli.verbs.train import NAMED, PRESET_NAMES, TRAJECTORY_PRESETS
-from unveil.training import trainer, trajectory
+from unveil import catalogue
+from unveil.settings import convert, defaults, with_settings, written
+from unveil.training import mask_agnostic, policy, trainer, trajectory
 from unveil.training.lora import LoRA
-from unveil.training.mask_agnostic import PRESETS, MaskAgnosticTuning
+from unveil.training.mask_agnostic import MaskAgnosticTuning
 from unveil.training.policy import PolicyTraining
 from unveil.training.settings import Training
 from unveil.training.sft import SFT
 from unveil.training.trajectory import TrajectoryTuning
 
-TUNINGS = (SFT, MaskAgnosticTuning, TrajectoryTuning, PolicyTraining)
-KINDS: dict[str, type[Any]] = {kind.name: kind for kind in TUNINGS} | {**RECIPES}
+TRAININGS = (SFT, MaskAgnosticTuning, TrajectoryTuning, PolicyTraining)
+KINDS: dict[str, type[Any]] = {kind.name: kind for kind in TRAININGS}
+LABS = (LabSudoku, LabPuzzles, LabRules)  # their own programs read --set in the same way
 QUICK = [word for text in ("canvas=8", "rows=4", "steps=4", "warmup=1") for word in ("--set", text)]
 
 
@@ -55,26 +58,30 @@ def sft(data: Path, *more: object) -> Any:
     return run("train", "sft", "--model", "lab-sudoku", "--data", data, "--out", data.parent / "run", *QUICK, *more)
 
 
-def test_the_recipes_in_the_help_are_the_registry() -> None:
-    assert tuple(NAMED) == tuple(RECIPES)
-    assert PRESET_NAMES == tuple(PRESETS)
-    assert TRAJECTORY_PRESETS == tuple(trajectory.PRESETS)
+@pytest.mark.parametrize("module", [mask_agnostic, trajectory, policy], ids=lambda module: module.__name__)
+def test_the_presets_in_the_help_are_the_presets(module: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    file = module.__name__.rpartition(".")[2]
+    monkeypatch.setenv("COLUMNS", "200")
+    assert catalogue.presets(file) == tuple(module.PRESETS)
+    told = words_of(run("train", file.replace("_", "-"), "--help").out)
+    names = told.partition("for a model: ")[2].partition(". Other")[0]
+    assert tuple(names.replace("- ", "-").split(", ")) == tuple(module.PRESETS)  # a name may be broken at a hyphen
 
 
-def test_without_a_name_the_recipes_are_listed() -> None:
+def test_without_a_name_the_trainings_are_listed() -> None:
     told = run("train")
     assert told.code == 0 and told.err == ""
     assert all(name in told.out for name in KINDS)
 
 
 def test_a_name_that_does_not_exist_suggests_one() -> None:
-    told = run("train", "lab-sudoko")
+    told = run("train", "trajectori")
     known = ", ".join(KINDS)
-    assert told == (2, "", f"error: unknown recipe 'lab-sudoko': did you mean 'lab-sudoku'? known are {known}\n")
+    assert told == (2, "", f"error: unknown training 'trajectori': did you mean 'trajectory'? known are {known}\n")
 
 
 @pytest.mark.parametrize("name", KINDS)
-def test_the_help_of_a_recipe_ends_with_its_settings(name: str) -> None:
+def test_the_help_of_a_training_ends_with_its_settings(name: str) -> None:
     told = run("train", name, "--help")
     assert told.code == 0
     for setting, value in defaults(KINDS[name]).items():
@@ -82,7 +89,7 @@ def test_the_help_of_a_recipe_ends_with_its_settings(name: str) -> None:
     assert "training=" not in told.out and "base=" not in told.out
 
 
-@pytest.mark.parametrize("kind", [Toy, *KINDS.values()], ids=lambda kind: kind.name)
+@pytest.mark.parametrize("kind", [Toy, *TRAININGS, *LABS], ids=lambda kind: kind.name)
 def test_every_default_can_be_written(kind: type[Any]) -> None:
     needed = [field for field in fields(kind) if field.default is MISSING and field.default_factory is MISSING]
     recipe = kind(**{field.name: "a" for field in needed})
@@ -100,13 +107,13 @@ def test_settings_of_every_kind() -> None:
 
 
 BAD = {
-    "rows": "--set 'rows' is not name=value",
+    "rows": "'rows' is no setting of toy, which are key=value",
     "row=3": "toy has no setting 'row': did you mean 'rows'? known are rows, share, word, file, sizes, pair, strict,",
     "training=3": "toy has no setting 'training': did you mean",
     "rows=many": "rows='many' is not a whole number",
     "rows=2.5": "rows='2.5' is not a whole number",
     "share=half": "share='half' is not a number",
-    "strict=yes": "strict='yes' is neither true nor false",
+    "strict=yes": "strict='yes' is unknown: choose one of true, false",
     "pair=1": "pair='1' is not 2 values with commas between them",
     "sizes=1,x": "sizes='x' is not a whole number",
     "lora=r=0": "LoRA's r=0 is not positive: give at least 1",
@@ -122,7 +129,7 @@ def test_a_bad_setting(text: str, fault: str) -> None:
 
 
 def test_a_setting_given_twice() -> None:
-    with pytest.raises(ValueError, match="^--set gives rows twice: give it once$"):
+    with pytest.raises(ValueError, match="^toy is given rows twice: give it once$"):
         with_settings(Toy(), ["rows=1", "rows=1"])
     assert convert("rows", "1", int) == 1
 
@@ -188,6 +195,14 @@ def test_a_preset_is_changed_by_what_is_set(data: Path, monkeypatch: pytest.Monk
     assert told.code == 2 and told.err.startswith(fault)
 
 
+def test_what_a_preset_has_can_be_taken_away(data: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: list[MaskAgnosticTuning] = []
+    monkeypatch.setattr(trainer, "run", lambda recipe, **_: seen.append(recipe) or 1 / 0)
+    with pytest.raises(ZeroDivisionError):
+        agnostic(data, "--preset", "llada-8b-instruct", "--set", "lora=none", "--set", "dtype=float32")
+    assert seen[0].lora is None and seen[0].beta == 10.0
+
+
 def test_a_run_is_resumed_and_never_overwritten(data: Path) -> None:
     assert sft(data).code == 0
     before = (data.parent / "run" / "state.safetensors").read_bytes()
@@ -203,7 +218,7 @@ def test_a_run_is_resumed_and_never_overwritten(data: Path) -> None:
 
 FAULTS = {
     "model": (["--model", "lab-sudoko"], "no model 'lab-sudoko': give a shipped model"),
-    "lora": (["--lora", "rank=3"], "'rank=3' in LoRA 'rank=3': give each of r, alpha"),
+    "lora": (["--lora", "rank=3"], "lora has no setting 'rank': did you mean 'r'? known are r, alpha"),
     "setting": (["--set", "pading=first"], "sft has no setting 'pading': did you mean 'padding'?"),
     "field": (["--set", "padding=last"], "padding='last' is unknown: use canvas or first"),
     "threads": (["--threads", "0"], "Invalid value for '--threads'"),
@@ -263,17 +278,15 @@ def test_what_goes_wrong_in_training_is_one_sentence(
     assert told.code == 2 and fault in told.err and "Traceback" not in told.err
 
 
-def test_a_named_recipe(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(LabSudoku, "validate", lambda self, model: {"score": 0.5})
-    monkeypatch.setattr(LabSudoku, "describe", lambda self, folder: None)
+def test_the_folder_by_default_and_threads(data: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     threads: list[int] = []
     monkeypatch.setattr(torch, "set_num_threads", threads.append)
-    monkeypatch.chdir(tmp_path)
-    told = run("train", "lab-sudoku", "--set", "steps=2", "--set", "rows=2", "--threads", 3)
+    monkeypatch.chdir(data.parent)
+    told = run("train", "sft", "--model", "lab-sudoku", "--data", data, *QUICK, "--threads", 3)
     assert threads == [3]
-    best = Path("runs") / "lab-sudoku" / "model"
-    assert told.code == 0 and f'Try: unveil decode {best} "PROMPT"' in told.out and "0.5000" in told.out
-    assert len((best.parent / "metrics.jsonl").read_text().splitlines()) == 2 and (best / "config.json").exists()
+    best = Path("runs") / "sft" / "model"
+    assert told.code == 0 and f'Try: unveil decode {best} "PROMPT"' in told.out
+    assert len((best.parent / "metrics.jsonl").read_text().splitlines()) == 4 and (best / "config.json").exists()
 
 
 def test_only_the_main_process_speaks(data: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -7,9 +7,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from unveil.cli.train_policy import POLICY_PRESETS
 
 from tests.cli.program import PUZZLE, Outcome, run, words_of
+from unveil import catalogue
 from unveil.files import read_jsonl
 from unveil.training import policy as training
 from unveil.training.policy import PRESETS, PolicyTraining
@@ -91,13 +91,15 @@ def test_options_are_settings_and_come_after_the_preset(monkeypatch: pytest.Monk
     words = ["--alpha", "0.3,10", "--block", "full", "--preset", "llada-8b-instruct", "--set", "top=4"]
     recipe = made(monkeypatch, *words)
     assert (recipe.alpha, recipe.block, recipe.dtype, recipe.network.top) == ((0.3, 10.0), None, "bfloat16", 4)
+    for words in (["--block", "none"], ["--set", "block=none"]):
+        assert made(monkeypatch, *words, "--preset", "llada-8b-instruct").block is None
     recipe = made(monkeypatch, "--block", 8, "--data", __file__)
     assert (recipe.alpha, recipe.block, recipe.data, recipe.base) == ((1.0,), 8, __file__, "m")
 
 
 def test_presets_are_the_papers_settings(monkeypatch: pytest.MonkeyPatch) -> None:
     """Its table of hyper-parameters; which alpha is asked for is the user's choice."""
-    assert POLICY_PRESETS == (*PRESETS,)
+    assert catalogue.presets("policy") == (*PRESETS,)
     for name in PRESETS:
         r = made(monkeypatch, "--preset", name)
         t = r.training

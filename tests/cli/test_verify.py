@@ -9,9 +9,9 @@ from safetensors.torch import save_file
 from tests.cli.program import run, words_of
 from unveil.canvas import Canvas
 from unveil.checkpoints.families.llada import LLADA
+from unveil.checkpoints.folder import Folder
 from unveil.checkpoints.weights import load_checkpoint, save_checkpoint
-from unveil.cli.verbs.verify import summary
-from unveil.evaluation.verify import Report, Row
+from unveil.evaluation.verify import Report, Row, summary
 from unveil.models.denoiser import Want
 from unveil.sampling.recipes import llada
 
@@ -19,7 +19,7 @@ from unveil.sampling.recipes import llada
 @pytest.fixture
 def recorded(tiny: Path, tmp_path: Path) -> Path:
     """A checkpoint with its own outputs on record, and one of a sampler that nobody knows."""
-    model = load_checkpoint(tiny)
+    model = load_checkpoint(Folder(tiny))
     save_checkpoint(model, tmp_path, LLADA)
     ids = torch.tensor([[1, 2, 3, 8, 8], [3, 2, 1, 8, 4]])
     ends = torch.tensor([5, 5])
@@ -58,7 +58,7 @@ def test_a_difference_is_exit_code_1(recorded: Path, change: dict) -> None:
 
 
 def test_other_weights_are_exit_code_1(recorded: Path) -> None:
-    model = load_checkpoint(recorded)
+    model = load_checkpoint(Folder(recorded))
     model.norm.weight.data *= 1.01
     save_checkpoint(model, recorded, LLADA)
     told = run("verify", recorded)

@@ -13,6 +13,7 @@ from unveil.canvas import GIVEN, MASK
 from unveil.checkpoints.families.llada import LLADA
 from unveil.checkpoints.tokenizer import FileTokenizer
 from unveil.checkpoints.weights import save_checkpoint
+from unveil.decoding.loading import load
 from unveil.decoding.model import Model
 from unveil.sampling import recipes
 
@@ -31,13 +32,13 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def model(folder: Path) -> Model:
-    return Model.load(str(folder), device="cpu", dtype="float64")
+    return load(str(folder), device="cpu", dtype="float64")
 
 
 def test_a_folder_is_a_model(model: Model, folder: Path) -> None:
     assert model.new_tokens == 6 and model.name == str(folder) and len(model.revision) == 12
     for asked, dtype in ((None, torch.float32), ("bfloat16", torch.bfloat16)):
-        model = Model.load(str(folder), device="cpu", dtype=asked)
+        model = load(str(folder), device="cpu", dtype=asked)
         assert model.dtype == model.denoiser.embed.weight.dtype == dtype
 
 
@@ -60,7 +61,7 @@ def test_end_ids_come_from_the_generation_settings_and_the_config(model: Model, 
     shutil.copytree(folder, tmp_path / "model")
     for given, ends in (("[48, 3]", (48, 3)), ("3", (3, 48)), ("null", (48,))):
         (tmp_path / "model" / "generation_config.json").write_text('{"eos_token_id": ' + given + "}")
-        assert Model.load(str(tmp_path / "model")).canvas("abc").end_ids == ends
+        assert load(str(tmp_path / "model")).canvas("abc").end_ids == ends
 
 
 def test_a_sampler_may_be_a_value_and_a_length_may_be_given(model: Model) -> None:
@@ -99,7 +100,7 @@ ERRORS: list[tuple[Callable[[Model], object], str]] = [
     (lambda m: m.decode(["abc"], new_tokens=0), "new_tokens of prompt 0 is 0: it must be at least 1"),
     (
         lambda m: m.decode(["abc"], new_tokens=254),
-        "3 tokens and 254 new ones exceed the model's context of 256: "
+        "prompt 0: 3 tokens and 254 new ones exceed the model's context of 256: "
         "shorten the prompt by 1 tokens or ask for fewer new tokens",
     ),
     (lambda m: m.template("abc"), "the template 'abc' has no hole: write [MASK] (or [MASK:5]) where tokens are wanted"),
@@ -117,4 +118,4 @@ def test_a_folder_without_a_tokenizer_is_refused(folder: Path, tmp_path: Path) -
     shutil.copytree(folder, tmp_path / "model")
     (tmp_path / "model" / "tokenizer.json").unlink()
     with pytest.raises(ValueError, match=r"has no tokenizer\.json: text needs one, or vocab\.json and merges\.txt; "):
-        Model.load(str(tmp_path / "model"))
+        load(str(tmp_path / "model"))

@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from tests.chats import ALPHABET, ENDS, NAMES, TEMPLATES, chat_folder
 from unveil.canvas import GIVEN
 from unveil.checkpoints.chat import ChatTemplate
+from unveil.decoding.loading import load
 from unveil.decoding.model import Model
 from unveil.decoding.prompt import question, rendered, tokens_until, until
 from unveil.files import write_json
@@ -32,12 +33,12 @@ texts = st.text(alphabet="ab .", max_size=8)
 def models(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Model]:
     """One of each template; all put <bos> before a raw text."""
     made = {name: chat_folder(tmp_path_factory.mktemp(name), text, front=True) for name, text in TEMPLATES.items()}
-    return {name: Model.load(folder, device="cpu", dtype="float64") for name, folder in made.items()}
+    return {name: load(folder, device="cpu", dtype="float64") for name, folder in made.items()}
 
 
 @pytest.fixture(scope="module")
 def plain(tmp_path_factory: pytest.TempPathFactory) -> Model:
-    return Model.load(chat_folder(tmp_path_factory.mktemp("plain")), device="cpu", dtype="float64")
+    return load(chat_folder(tmp_path_factory.mktemp("plain")), device="cpu", dtype="float64")
 
 
 @pytest.mark.parametrize("name", TEMPLATES)
@@ -101,7 +102,7 @@ def test_a_chat_ends_at_its_turn_as_at_the_end_of_text(models: dict[str, Model],
 def test_end_ids_come_once_from_everywhere(tmp_path: Path) -> None:
     folder = chat_folder(tmp_path, TEMPLATES["llada"])
     write_json(folder / "generation_config.json", {"eos_token_id": [48, 5]})
-    model = Model.load(folder, device="cpu")
+    model = load(folder, device="cpu")
     (eos, *_), (eot,) = model.denoiser.architecture.end_ids, model.tokenizer.encode("<eot>")
     assert model.end_ids == (48, 5, eos) and eot == 48
 
@@ -114,7 +115,7 @@ def test_end_ids_come_once_from_everywhere(tmp_path: Path) -> None:
 ])  # fmt: skip
 def test_a_turn_ends_with_the_special_token_after_the_answer(tmp_path: Path, after: str, ends: list[str]) -> None:
     template = "{% for m in messages %}{{ m.role + ': ' + m.content + 'AFTER' }}{% endfor %}".replace("AFTER", after)
-    model = Model.load(chat_folder(tmp_path, template), device="cpu")
+    model = load(chat_folder(tmp_path, template), device="cpu")
     assert model.end_ids == tuple(model.tokenizer.encode("".join(["<eos>", *ends])))
 
 
@@ -218,7 +219,7 @@ def test_without_transformers_a_model_with_a_template_takes_raw_text_and_no_chat
     """Its rows end where the settings say: what the template writes after an answer is unknown."""
     monkeypatch.setitem(sys.modules, "transformers", None)
     with pytest.warns(UserWarning, match=r"pip install .unveil\[hf\].; until then an answer does not end"):
-        bare = Model.load(models[name].name, device="cpu", dtype="float64")
+        bare = load(models[name].name, device="cpu", dtype="float64")
     assert bare.end_ids == tuple(bare.tokenizer.encode("<eos>")) and bare.chats
     raw = [bare.asked(text, "A", chat=False) for text in PROMPTS]
     assert bare.decode(raw) == replace(models[name], end_ids=bare.end_ids).decode(raw)

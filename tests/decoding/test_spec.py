@@ -1,11 +1,12 @@
 """Samplers by name."""
 
 import re
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from unveil.decoding.spec import mark, parse_sampler, split_spec
+from unveil.decoding.spec import mark, parse_sampler, read_sampler
 from unveil.policies.confidence import ConfidencePolicy, ConfidenceSettings
 from unveil.policies.learned import Learned
 from unveil.policies.store import save_policy
@@ -13,7 +14,7 @@ from unveil.sampling import recipes
 from unveil.sampling.blocks import Blocks
 from unveil.sampling.picks import Pick
 from unveil.sampling.random_picks import Coin, CoinsOrBest, PlackettLuce, SomeCoins
-from unveil.sampling.refresh import PrefixCache
+from unveil.sampling.refresh import BlockCache, PrefixCache
 from unveil.sampling.sampler import Sampler, Select
 
 GOOD: list[tuple[str, Sampler]] = [
@@ -28,6 +29,7 @@ GOOD: list[tuple[str, Sampler]] = [
     ("dream:alg=entropy,top_k=0,alg_temp=0.1", recipes.dream(16, alg="entropy", top_k=0, alg_temp=0.1)),
     ("eb_sampler:gamma=0.5", recipes.eb_sampler(16, gamma=0.5)),
     ("remdm:steps=8,eta=0.1,top_p=0.9", recipes.remdm(16, steps=8, eta=0.1, top_p=0.9)),
+    ("llada:block=4,cache=block", replace(recipes.llada(16, block=4), refresh=BlockCache(size=4))),
 ]
 
 
@@ -36,7 +38,7 @@ def test_a_name_and_its_settings(text: str, sampler: Sampler) -> None:
     assert parse_sampler(text, 16) == sampler
 
 
-KNOWN = "known are llada, dream, fast_dllm, eb_sampler, remdm, evotoken, left_to_right, policy"
+KNOWN = "known are dream, eb_sampler, evotoken, fast_dllm, left_to_right, llada, remdm, policy"
 BAD = [
     ("", f"unknown sampler '': {KNOWN}"),
     ("lada", f"unknown sampler 'lada': did you mean 'llada'? {KNOWN}"),
@@ -44,19 +46,19 @@ BAD = [
     (
         "llada:step=8",
         "sampler llada has no setting 'step': did you mean 'steps'? "
-        "known are steps, block, remasking, temperature, forbid_eos, ends_last",
+        "known are steps, block, remasking, temperature, forbid_eos, ends_last, cache",
     ),
-    ("llada:steps", "'steps' in sampler 'llada:steps' is not key=value"),
+    ("llada:steps", "'steps' is no setting of sampler llada, which are key=value"),
     (
         "policy:scale=2,path=runs/a, b",
-        "'b' in sampler 'policy:scale=2,path=runs/a, b' is not key=value: "
+        "'b' is no setting of sampler policy, which are key=value: "
         "a comma ends the value of path, rename or link a path that has one",
     ),
-    ("llada:steps=8,steps=4", "sampler 'llada:steps=8,steps=4' gives steps twice: give it once"),
+    ("llada:steps=8,steps=4", "sampler llada is given steps twice: give it once"),
     ("llada:steps=many", "steps='many' is not a whole number"),
     ("llada:steps=8.0", "steps='8.0' is not a whole number"),
     ("llada:temperature=hot", "temperature='hot' is not a number"),
-    ("llada:forbid_eos=1", "forbid_eos='1' is not a truth value: use true or false"),
+    ("llada:forbid_eos=1", "forbid_eos='1' is unknown: choose one of true, false"),
     ("llada:remasking=none", "remasking='none' is unknown: choose one of low_confidence, random"),
     ("fast_dllm:threshold=0.9,steps=4", "threshold and steps exclude each other: give one of threshold, factor, steps"),
 ]
@@ -105,7 +107,10 @@ BAD_POLICIES = [
     ("policy", "a policy needs path=FOLDER or name=NAME: got neither path nor name"),
     ("policy:path=nowhere", "nowhere has no policy.json: give a folder that a policy was saved in"),
     ("policy:path={},alpha=1", "alpha=1.0 has no effect: this policy was not trained with it, leave it out"),
-    ("policy:path={},cache=block", "cache='block' is unknown: choose one of none, prefix, dual"),
+    (
+        "policy:path={},cache=blocks",
+        "cache='blocks' is unknown: choose one of none, prefix, dual, near, delayed, block",
+    ),
     (
         "policy:path={},pick=best",
         "pick='best' is unknown: choose one of coins_or_best, some_coins, coin, plackett_luce",
@@ -122,7 +127,7 @@ def test_what_is_wrong_with_a_policy_is_explained(tmp_path: Path, text: str, mes
 
 
 def test_settings_are_read_without_loading_the_policy() -> None:
-    assert split_spec("policy:path=no/where,scale=0.5") == ("policy", {"path": "no/where", "scale": 0.5})
+    assert read_sampler("policy:path=no/where,scale=0.5") == ("policy", {"path": "no/where", "scale": 0.5})
 
 
 def test_a_mark_follows_the_contents_of_a_policy(tmp_path: Path) -> None:

@@ -10,8 +10,8 @@ from tests.evaluation.judged import MASKS, PROBLEMS, Both, Plain, file_in, small
 from tests.toy import MASK, columns_computed
 from unveil.checkpoints.chat import ChatTemplate
 from unveil.decoding import model as decoding
-from unveil.evaluation import setup as deciding
-from unveil.evaluation.evaluation import Setup
+from unveil.evaluation import evaluation as deciding
+from unveil.evaluation.evaluation import Evaluation
 from unveil.evaluation.items import read_items
 from unveil.evaluation.result import Result
 from unveil.evaluation.run import evaluate
@@ -193,14 +193,14 @@ CHANGES = {
 
 
 def test_whatever_changes_answers_changes_the_run() -> None:
-    setup = Setup(model=small(), task=Plain(), problems=PROBLEMS, spec=SPECS[0])
-    runs = {name: replace(setup, **change).run for name, change in CHANGES.items()}
+    evaluation = Evaluation(model=small(), task=Plain(), problems=PROBLEMS, spec=SPECS[0])
+    runs = {name: replace(evaluation, **change).run for name, change in CHANGES.items()}
     model = small()
     model.denoiser.float()
-    runs["dtype"] = replace(setup, model=model).run
-    assert len({setup.run, *runs.values()}) == 1 + len(runs)
-    assert replace(setup, model=small()).run == setup.run
-    assert replace(setup, model=small(chat=CHAT), chat=False).run == setup.run  # the template was not used
+    runs["dtype"] = replace(evaluation, model=model).run
+    assert len({evaluation.run, *runs.values()}) == 1 + len(runs)
+    assert replace(evaluation, model=small()).run == evaluation.run
+    assert replace(evaluation, model=small(chat=CHAT), chat=False).run == evaluation.run  # the template was not used
 
 
 def test_the_record_says_on_what_it_ran(tmp_path: Path) -> None:

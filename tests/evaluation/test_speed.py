@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from tests.toy import VOCABULARY, toy
+from tests.toy import toy
 from unveil.canvas import Canvas
 from unveil.checkpoints.tokenizer import FileTokenizer
 from unveil.decoding.model import Model
@@ -76,7 +76,7 @@ def test_timing_changes_no_result() -> None:
 
 def test_a_sampler_that_a_causal_model_does_not_follow_is_refused(model: Model) -> None:
     denoiser = toy(dtype=torch.float32, shift=1, rule=Causal())
-    denoiser.architecture = replace(denoiser.architecture, mask_id=VOCABULARY)
+    denoiser.architecture = replace(denoiser.architecture, mask_id=None)
     causal = replace(model, denoiser=denoiser)
     assert measure(causal, "left_to_right", **SMALL).forwards == 8
     with pytest.raises(ValueError, match="toy is causal .*: use left_to_right"):

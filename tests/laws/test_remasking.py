@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from tests.laws.parts import model, seeded
+from tests.schedules import Cosine
 from tests.toy import MASK, PROMPTS, blank, toy
 from unveil.canvas import DECODED, Canvas
 from unveil.canvas import MASK as MASKED
@@ -16,7 +17,7 @@ from unveil.sampling.propose import Proposal
 from unveil.sampling.refresh import BlockCache, DelayedCache, DualCache, NearCache, PrefixCache, Refresh
 from unveil.sampling.sampler import Sampler, Select
 from unveil.sampling.scores import Chance
-from unveil.schedule import Cosine, Linear, Schedule
+from unveil.schedule import Linear, Schedule
 
 
 @pytest.mark.parametrize("steps", [1, 2, 7, 16, 24])

@@ -20,6 +20,7 @@ from unveil.sampling.mixing import Constant
 from unveil.sampling.picks import Finishing, Quota
 from unveil.sampling.queue import decode_queue
 from unveil.sampling.random_picks import CoinsOrBest
+from unveil.sampling.refresh import cache_plan
 from unveil.sampling.sampler import Select, Step
 from unveil.sampling.scores import Confidence
 
@@ -87,7 +88,7 @@ def test_one_candidate_all_mask_no_revision_and_a_consistent_commit_is_hard_deco
 ) -> None:
     """Also where the drawn token is not the best one."""
     hard = recipes.llada(NEW, steps=6, block=4, temperature=temperature)
-    hard = replace(hard, refresh=recipes.PLANS[plan])
+    hard = replace(hard, refresh=cache_plan(plan, 4))
     evolve = SoftTokens(k=1, share=Constant(share=1.0), consistent=True, lookahead=plan == "none")
     walks = (sampler.stream(any_model(), blank(PROMPTS, NEW)) for sampler in (hard, replace(hard, evolve=evolve)))
     for decoded in zip(*walks, strict=True):

@@ -10,7 +10,8 @@ from torch import Tensor
 
 from unveil.models import reduce as reducing
 from unveil.models.denoiser import Prediction, Want
-from unveil.models.probabilities import best, draw, entropy, reduce, top, truncate
+from unveil.models.probabilities import best, draw, entropy, top, truncate
+from unveil.models.reduce import reduce
 
 NEVER = float("-inf")
 

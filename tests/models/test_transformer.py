@@ -253,12 +253,18 @@ def test_impossible_sizes_are_refused(change: dict[str, Any], message: str) -> N
 
 
 def test_only_a_causal_model_may_do_without_a_mask_token() -> None:
-    """Its id is one past the end; such columns are shown as some token, which nothing that is read sees."""
+    """On a canvas one past the end stands for it; such columns are shown as some token, which nothing read sees."""
     model = toy(rule=Causal(), shift=1)
-    without = Transformer(replace(model.architecture, mask_id=VOCABULARY)).double()
+    without = Transformer(replace(model.architecture, mask_id=None)).double()
+    assert without.outline.mask_id is None and without.outline.blank_id == VOCABULARY
     without.load_state_dict(model.state_dict())
+    with pytest.raises(ValueError) as caught:
+        replace(model.architecture, mask_id=None, rule=BlockCausal(size=4))
+    assert str(caught.value) == (
+        "mask_id is missing, which a model under BlockCausal(size=4) needs: name the id of [MASK]"
+    )
     with pytest.raises(ValueError, match="mask_id=50 is outside the vocabulary 0..49"):
-        replace(model.architecture, mask_id=VOCABULARY, rule=BlockCausal(size=4))
+        replace(model.architecture, mask_id=VOCABULARY)
     canvas = Canvas.blank(PROMPTS, NEW, mask_id=VOCABULARY, num_soft=2)
     canvas = replace(canvas, stage=torch.where(canvas.undecided, SOFT_MASK, canvas.stage).to(torch.int8))
     first = canvas.column == canvas.start[:, None]

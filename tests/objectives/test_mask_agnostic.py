@@ -15,7 +15,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from tests.toy import MASK, VOCABULARY, logits, toy
 from unveil.canvas import Canvas
-from unveil.models.denoiser import Prediction, Want
+from unveil.models.denoiser import Outline, Prediction, Want
 from unveil.models.transformer import Transformer
 from unveil.objectives.loss import Batch, Corrupted, Objective
 from unveil.objectives.mask_agnostic import LAWS, MaskAgnostic, Twins
@@ -178,13 +178,16 @@ def test_equal_lengths_have_no_distance() -> None:
     assert float(ce) > 0 and abs(float(tv)) < 1e-12
 
 
+OUTLINE = toy().outline
+
+
 @dataclass(frozen=True)
 class Table:
     """A denoiser that answers with given logits; it notes what it is asked."""
 
     logits: Tensor
     asked: list[Tensor]
-    mask_id: int = MASK
+    outline: Outline = OUTLINE
 
     def new_cache(self, canvas: Canvas) -> Any:
         raise NotImplementedError

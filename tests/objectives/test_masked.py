@@ -12,10 +12,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor
 
+from tests.schedules import Cosine
 from tests.toy import MASK, logits, toy
 from unveil.objectives.loss import Batch, Example, loss, stratified
 from unveil.objectives.masked import BlockDiffusion, MaskedDiffusion
-from unveil.schedule import Cosine, Linear, Schedule
+from unveil.schedule import Linear, Schedule
 
 PROMPT, ANSWER = [1, 2], [3, 4, 5]
 OBJECTIVES = [MaskedDiffusion(), MaskedDiffusion(schedule=Cosine(), min_time=0.02)]

@@ -17,7 +17,6 @@ from unveil.objectives.policy import (
     Multiplicative,
     PerStep,
     PerTrajectory,
-    Reward,
     Standardised,
     has_signal,
 )
@@ -204,7 +203,7 @@ def test_advantages_of_a_group() -> None:
     assert Standardised()(rewards)[1].tolist() == [0.0] * 4 and has_signal(rewards).tolist() == [True, False]
 
 
-def reward(kind: Reward, correct: float, nfe: int, room: int, alpha: float) -> float:
+def reward(kind: Multiplicative | Additive, correct: float, nfe: int, room: int, alpha: float) -> float:
     x = kind(
         torch.tensor([[correct]], dtype=torch.float64),
         torch.tensor([[nfe]]),
@@ -229,7 +228,9 @@ GOLDEN = [  # one forward earns r; as many as tokens earn r / L^alpha; alpha = 0
 
 
 @pytest.mark.parametrize("kind, correct, nfe, room, alpha, want", GOLDEN)
-def test_rewards(kind: Reward, correct: float, nfe: int, room: int, alpha: float, want: float) -> None:
+def test_rewards(
+    kind: Multiplicative | Additive, correct: float, nfe: int, room: int, alpha: float, want: float
+) -> None:
     assert reward(kind, correct, nfe, room, alpha) == pytest.approx(want, rel=1e-12, abs=1e-15)
 
 

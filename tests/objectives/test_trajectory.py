@@ -13,6 +13,7 @@ from torch import Tensor
 from tests.laws.test_evolving import soft_logits
 from tests.toy import MASK, toy
 from unveil.canvas import DECODED, GIVEN, SOFT, Canvas
+from unveil.models.denoiser import Wrapped
 from unveil.models.transformer import Transformer
 from unveil.objectives.loss import Batch, Corrupted, Objective
 from unveil.objectives.trajectory import Begun, TrajectorySupervision
@@ -84,20 +85,15 @@ def test_the_loss_is_that_of_the_plain_loop(opens: int) -> None:
         assert torch.allclose(grad, theirs[name], rtol=0, atol=1e-6), name
 
 
-@dataclass(eq=False)
-class Seen:
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Seen(Wrapped):
     """A denoiser that remembers the canvases it was shown."""
 
-    inner: Transformer
     canvases: list[Canvas] = field(default_factory=list)
-    mask_id: int = MASK
-
-    def new_cache(self, canvas: Canvas) -> None:
-        return None
 
     def __call__(self, canvas: Canvas, *more: Any) -> Any:
         self.canvases.append(canvas)
-        return self.inner(canvas, *more)
+        return super().__call__(canvas, *more)
 
 
 @pytest.mark.parametrize("hold", [True, False])
@@ -113,7 +109,7 @@ def test_training_unrolls_the_samplers_own_step(monkeypatch: pytest.MonkeyPatch,
         return inner(*args)
 
     monkeypatch.setattr(Sampler, "step", counted)
-    seen, shown = Seen(model), Seen(model)
+    seen, shown = Seen(inner=model), Seen(inner=model)
     list(objective.losses(seen, example))
     assert calls == 5
     stream = objective.sampler(4, 2).stream(shown, example.canvas)

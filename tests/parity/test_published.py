@@ -11,6 +11,7 @@ import torch
 from safetensors.torch import load_file
 
 from unveil.canvas import Canvas
+from unveil.checkpoints.folder import Folder
 from unveil.checkpoints.weights import load_checkpoint
 from unveil.models.denoiser import Denoiser, Want
 from unveil.models.guidance import Guided
@@ -19,7 +20,11 @@ from unveil.sampling import recipes
 from unveil.sampling.sampler import Sampler
 
 FOLDERS = ["llada_tiny", "dream_tiny", "llada_calm"]
-load = cache(load_checkpoint)
+
+
+@cache
+def load(folder: Path) -> Transformer:
+    return load_checkpoint(Folder(folder))
 
 
 def sampler_of(name: str, settings: dict[str, Any], new: int) -> Sampler:

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 import unveil
 from recipes import lab_rules
 from recipes.lab_rules import EOS, MASK, TOKENIZER, VALIDATED, LabRules, drawn, line
-from unveil.checkpoints.folder import locate
+from unveil.checkpoints.folder import Folder
 from unveil.checkpoints.weights import load_checkpoint
 from unveil.diagnostics.context.cells import Cell, Record
 from unveil.diagnostics.context.few_shot.shots import Arrangement, Shots, arrange
@@ -191,7 +191,7 @@ def test_the_shipped_model_answers_questions_of_the_validation(monkeypatch: pyte
         return records
 
     monkeypatch.setattr(lab_rules, "measure", spy)
-    found = replace(SMALL, validation=2).validate(load_checkpoint(locate("lab-rules"), dtype=torch.float32))
+    found = replace(SMALL, validation=2).validate(load_checkpoint(Folder.named("lab-rules"), dtype=torch.float32))
     assert len(records) == 2 * 16 * len(VALIDATED)
     for masks in VALIDATED:
         correct = [record.found["correct"] for record in records if record.masks == masks]
@@ -204,7 +204,8 @@ def test_from_a_name_to_a_model(tmp_path: Path) -> None:
     training = Training(steps=2, optimiser="muon", ema=0.5, micro_rows=4, validate_every=2, save_every=1)
     folder = run(replace(SMALL, columns=60, training=training), out=tmp_path)
     card, model = read_json(folder / "card.json"), unveil.load(folder)
-    assert card["recipe"] == "unveil train lab-rules" and card["accuracies"].keys() == {f"masks_{n}" for n in VALIDATED}
+    assert card["recipe"] == "python -m recipes.lab_rules"
+    assert card["accuracies"].keys() == {f"masks_{n}" for n in VALIDATED}
     assert card["parameters"] == sum(x.numel() for x in model.denoiser.parameters())
     size, question = model.denoiser.architecture, suite()[4].questions(1)[0].question
     assert (size.width, size.layers) == (32, 1) and model.tokenizer.encode(question) == TOKENIZER.encode(question)

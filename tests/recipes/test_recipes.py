@@ -1,10 +1,13 @@
-"""The lab models' recipes: what a step holds, the tokenizer, and a whole small training from the name to a model."""
+"""The lab models' recipes: what a step holds, the tokenizer, and whole small trainings from the command to a model."""
 
 import re
+import runpy
+import sys
 from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
 from random import Random
+from typing import Any
 
 import pytest
 import torch
@@ -12,11 +15,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import unveil
-from recipes import RECIPES, LabPuzzles, LabSudoku, lab_puzzles
-from recipes.lab_puzzles import EOS, LATE, MASK, TOKENIZER, drills, shown_to_a_step
+from recipes import lab, lab_puzzles
+from recipes.lab_puzzles import EOS, LATE, MASK, TOKENIZER, LabPuzzles, drills, shown_to_a_step
+from recipes.lab_rules import LabRules
+from recipes.lab_sudoku import LabSudoku
 from unveil.checkpoints.tokenizer import FileTokenizer
 from unveil.files import read_json, read_jsonl
+from unveil.settings import defaults, with_settings, written
 from unveil.tasks import Countdown, Sudoku, Sums
+from unveil.training import trainer
 from unveil.training.settings import Training
 from unveil.training.trainer import Recipe, run
 
@@ -24,9 +31,118 @@ SMALL = LabPuzzles(sums=3, long_sums=2, countdown=2, sudoku=2, drills=6, validat
 SHORT = Training(steps=2, optimiser="muon", ema=0.5, micro_rows=4, validate_every=1, save_every=1)
 
 
-@pytest.mark.parametrize("name", RECIPES)
-def test_recipes_are_recipes(name: str) -> None:
-    assert isinstance(RECIPES[name](), Recipe) and RECIPES[name].name == name
+# How each is made small, to be run from the command line
+RUN: dict[type[Any], str] = {
+    LabSudoku: "rows=2 validation=2",
+    LabPuzzles: "sums=2 long_sums=1 countdown=1 sudoku=1 drills=2 validation=1",
+    LabRules: "columns=60 validation=1 width=32 layers=1",
+}
+ASKED: dict[type[Any], str] = {LabSudoku: "1234\n", LabPuzzles: "3+4=", LabRules: "\nAnswer:["}
+FEW = "steps=2 validate_every=2 save_every=1 precision=no"
+KINDS = pytest.mark.parametrize("kind", RUN, ids=lambda kind: kind.name)
+
+
+def words(folder: Path, settings: str, *more: str) -> list[str]:
+    return ["--out", str(folder), *more, *(word for item in settings.split() for word in ("--set", item))]
+
+
+@KINDS
+def test_recipes_are_recipes(kind: type[Any]) -> None:
+    assert isinstance(kind(), Recipe)
+    assert kind.command == f"python -m {kind.__module__}"
+    assert kind.command.rpartition(".")[2] == kind.name.replace("-", "_")
+
+
+@KINDS
+@pytest.mark.slow
+def test_a_recipe_is_a_command(
+    kind: type[Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """As `python -m` starts it: two steps, a model that decodes, and what to try."""
+    threads: list[int] = []
+    monkeypatch.setattr(torch, "set_num_threads", threads.append)
+    monkeypatch.delitem(sys.modules, kind.__module__)  # it is run as a module of its own
+    monkeypatch.setattr(sys, "argv", ["recipe", *words(tmp_path, f"{RUN[kind]} {FEW}", "--threads", "3")])
+    runpy.run_module(kind.__module__, run_name="__main__")
+    told, best = capsys.readouterr(), tmp_path / "model"
+    assert threads[0] == 3 and f'Try: unveil decode {best} "PROMPT"' in told.out
+    (row,) = (line.split() for line in told.out.splitlines() if str(best) in line and "Try" not in line)
+    records, card = read_jsonl(tmp_path / "metrics.jsonl"), read_json(best / "card.json")
+    assert [record["step"] for record in records] == [1, 2]
+    assert row[:4] == ["2", f"{records[-1]['score']:.4f}", "2", f"{records[-1]['loss']:.4f}"]
+    assert card["recipe"] == kind.command
+    assert unveil.load(best).decode([ASKED[kind]], "llada", new_tokens=4)[0].complete
+
+
+@KINDS
+def test_the_help_of_a_recipe_ends_with_its_settings(kind: type[Any], capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as ended:
+        lab.main(kind, ["--help"])
+    told = " ".join(capsys.readouterr().out.split())
+    assert ended.value.code == 0 and told.startswith(f"usage: {kind.command}")
+    for setting, value in defaults(kind).items():
+        assert f"{setting}={written(value)}" in told
+    assert "training=" not in told
+
+
+@KINDS
+def test_every_default_can_be_written(kind: type[Any]) -> None:
+    texts = [f"{name}={written(value)}" for name, value in defaults(kind).items()]
+    assert with_settings(kind(), texts) == kind()
+
+
+BAD = {
+    "setting": (["--set", "row=2"], "error: lab-sudoku has no setting 'row': did you mean 'rows'? known are rows, "),
+    "value": (["--set", "rows=many"], "error: rows='many' is not a whole number"),
+    "range": (["--set", "steps=0"], "error: steps=0 is not positive: give at least 1"),
+    "twice": (["--set", "rows=1", "--set", "rows=2"], "error: lab-sudoku is given rows twice: give it once"),
+    "threads": (["--threads", "0"], "error: threads=0 is not positive: give at least 1"),
+}
+
+
+@pytest.mark.parametrize(("more", "fault"), BAD.values(), ids=BAD)
+def test_bad_words_are_one_sentence(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], more: list[str], fault: str
+) -> None:
+    with pytest.raises(SystemExit) as ended:
+        lab.main(LabSudoku, ["--out", str(tmp_path / "run"), *more])
+    told = capsys.readouterr()
+    assert ended.value.code == 2 and told.out == "" and told.err.startswith(fault) and told.err.count("\n") == 1
+    assert not (tmp_path / "run").exists()
+
+
+def test_without_a_folder_a_run_is_in_runs(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Kept, resumed, never overwritten; of several processes the first speaks."""
+    monkeypatch.setattr(LabSudoku, "validate", lambda self, model: {"score": 0.5})
+    monkeypatch.setattr(LabSudoku, "describe", lambda self, folder: None)
+    monkeypatch.chdir(tmp_path)
+    settings = words(tmp_path, f"rows=2 {FEW}")[2:]
+    lab.main(LabSudoku, settings)
+    best = Path("runs") / "lab-sudoku" / "model"
+    assert f"{best}" in capsys.readouterr().out and (best / "config.json").exists()
+    with pytest.raises(SystemExit) as ended:
+        lab.main(LabSudoku, settings)
+    assert ended.value.code == 2
+    told = capsys.readouterr().err
+    assert told == f"error: {best.parent} already holds a run: go on with --resume, or choose another folder\n"
+    monkeypatch.setenv("RANK", "1")
+    lab.main(LabSudoku, [*settings, "--resume"])
+    assert capsys.readouterr().out == ""
+
+
+def test_ctrl_c_says_how_to_go_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def stop(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(trainer, "run", stop)
+    with pytest.raises(SystemExit) as ended:
+        lab.main(LabSudoku, ["--out", str(tmp_path)])
+    assert ended.value.code == 130
+    assert f"The run in {tmp_path} is kept: the same command with --resume goes on." in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("recipe", [SMALL, LabSudoku(rows=4)], ids=lambda recipe: recipe.name)
@@ -133,7 +249,7 @@ def test_from_a_name_to_a_model(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
     card, model = read_json(folder / "card.json"), unveil.load(folder)
     assert card["accuracies"].keys() == {"sudoku", "countdown", "sums", "long_sums"}
     assert card["parameters"] == sum(x.numel() for x in model.denoiser.parameters())
-    assert card["recipe"] == "unveil train lab-puzzles" and card["seed"] == 0
+    assert card["recipe"] == "python -m recipes.lab_puzzles" and card["seed"] == 0
     (answer,) = model.decode([Sums().generate(1, 0)[0].prompt], "llada", new_tokens=8)
     assert answer.complete and len(answer.tokens) <= 8
     with pytest.raises(ValueError, match="was started with sums=3 and is resumed with sums=4"):

@@ -8,6 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.toy import PROMPTS, blank, toy
+from unveil import catalogue
 from unveil.sampling import recipes
 from unveil.sampling.blocks import Blocks
 from unveil.sampling.picks import EntropyBound, Factor, Quota, Scheduled, Threshold, Within
@@ -19,9 +20,10 @@ from unveil.sampling.scores import Certainty, Chance, Confidence, EndsLast, Marg
 
 def test_every_recipe_decodes_with_its_defaults_one_token_a_forward() -> None:
     canvas = blank(PROMPTS, 8, seed=[1, 2, 3])
-    assert list(recipes.RECIPES) == ["llada", "dream", "fast_dllm", "eb_sampler", "remdm", "evotoken", "left_to_right"]
-    for name, recipe in recipes.RECIPES.items():
-        out = recipe(8).decode(toy(gain=0.1), canvas)
+    names = ["dream", "eb_sampler", "evotoken", "fast_dllm", "left_to_right", "llada", "remdm"]
+    assert recipes.__all__ == names == [name for name in catalogue.samplers() if name != "policy"]
+    for name in names:
+        out = getattr(recipes, name)(8).decode(toy(gain=0.1), canvas)
         assert out.done.all() and not out.undecided.any(), name
         if name in ("llada", "dream", "remdm", "evotoken", "left_to_right"):
             assert out.nfe.tolist() == [8, 8, 8], name
@@ -93,8 +95,10 @@ ERRORS: list[tuple[Callable[[], object], str]] = [
         lambda: recipes.dream(8, alg="origin"),
         "alg='origin' is unknown: choose one of maskgit_plus, topk_margin, entropy",
     ),
-    (lambda: recipes.fast_dllm(8, cache="full"), "cache='full' is unknown: choose one of none, prefix, dual"),
-    (lambda: recipes.left_to_right(8, cache="dual"), "cache='dual' is unknown: choose one of none, block"),
+    (
+        lambda: recipes.left_to_right(8, cache="full"),
+        "cache='full' is unknown: choose one of none, prefix, dual, near, delayed, block",
+    ),
     (
         lambda: recipes.fast_dllm(8, threshold=0.9, steps=8),
         "threshold and steps exclude each other: give one of threshold, factor, steps",
@@ -110,7 +114,7 @@ ERRORS: list[tuple[Callable[[], object], str]] = [
     ),
     (lambda: recipes.llada(0), "new_tokens=0 is not positive: ask for at least 1"),
     (lambda: recipes.remdm(-3), "new_tokens=-3 is not positive: ask for at least 1"),
-    (lambda: recipes.llada(8, block=0), "block size 0 is not positive: give at least 1, or None for one block"),
+    (lambda: recipes.eb_sampler(8, block=0), "block size 0 is not positive: give at least 1, or None for one block"),
     (
         lambda: recipes.fast_dllm(8, block=0, steps=2),
         "block=0 is not positive: give at least 1, or leave it out for one block",

@@ -1,4 +1,4 @@
-"""Trajectories: what was recorded is what happened; saved, loaded, replayed."""
+"""Trajectories: what was recorded is what happened; saved, loaded."""
 
 from collections.abc import Callable
 from dataclasses import replace
@@ -32,7 +32,7 @@ def steps() -> list[Step]:
 
 def assert_holds(trajectory: Trajectory, steps: list[Step]) -> None:
     assert len(trajectory) == len(steps)
-    canvases = list(trajectory.replay())
+    canvases = [trajectory.canvas(step) for step in range(len(trajectory) + 1)]
     truth = [steps[0].before, *(step.after for step in steps)]
     assert len(canvases) == len(truth)
     for mine, theirs in zip(canvases, truth, strict=True):

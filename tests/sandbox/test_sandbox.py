@@ -15,10 +15,11 @@ from threading import Thread
 import pytest
 
 from tests.sandbox.namespaces import needs_namespaces
-from unveil.sandbox import Sandbox, allow_code
-from unveil.sandbox import sandbox as module
+from unveil import sandbox as module
+from unveil.sandbox import Sandbox
 from unveil.tasks import Sums
 from unveil.tasks.benchmarks.humaneval import HumanEval
+from unveil.tasks.benchmarks.programs import allow_code
 
 ROOT = Path(__file__).resolve().parents[2]
 CODE = Path(module.__file__).parent
@@ -257,7 +258,7 @@ def test_files_outside_cannot_be_read_or_written(tmp_path: Path) -> None:
     read = [
         Path("/", "etc", "shadow"), Path("/", "etc", "passwd"), Path("/", "proc", "1", "environ"), tmp_path / "secret",
         Path("/", "dev", "null"), ROOT / "pyproject.toml", Path.home() / ".profile", Path.home() / ".bashrc",
-        CODE / "sandbox.py",
+        CODE / "judge.py",
     ]  # fmt: skip
     write = [tmp_path / "new", Path("/new"), Path("/", "usr", "lib", "new"), Path(os.__file__), Path(sys.executable)]
     program = f"""

@@ -5,19 +5,23 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
 PACKAGE = ROOT / "src" / "unveil"
-CODE = ("src", "experiments", "benchmarks", "examples", "tests")
+CODE = ("src", "recipes", "experiments", "benchmarks", "examples", "tests")
 
 # A part of the package is a file or a folder in src/unveil. "__init__" is the public surface, `import unveil`.
 FLOORS = {
-    "canvas": 0, "noise": 0, "schedule": 0, "files": 0, "specs": 0,
+    "canvas": 0, "noise": 0, "schedule": 0, "files": 0, "settings": 0, "catalogue": 0, "terminal": 0, "processes": 0,
+    "sandbox": 0,
     "models": 1,
     "sampling": 2,
     "checkpoints": 3,
-    "policies": 4, "decoding": 4, "tasks": 4, "objectives": 4, "__init__": 4,
-    "training": 5, "evaluation": 5, "diagnostics": 5,
-    "cli": 6,
-    "__main__": 7,
-}
+    "policies": 4, "tasks": 4, "objectives": 4,
+    "decoding": 5, "__init__": 5,
+    "evaluation": 6, "training": 6,
+    "diagnostics": 7,
+    "api": 8, "train": 8,
+    "cli": 9,
+    "__main__": 10,
+}  # fmt: skip
 
 
 def part(path: Path) -> str:

@@ -8,6 +8,7 @@ from typing import Any
 import torch
 
 from unveil.checkpoints.families.llada import LLADA
+from unveil.checkpoints.folder import Folder
 from unveil.checkpoints.tokenizer import FileTokenizer
 from unveil.checkpoints.weights import save_checkpoint
 from unveil.files import write_json
@@ -37,6 +38,13 @@ def model_folder(folder: Path, *, template: str | None = None, **change: Any) ->
     write_json(folder / "generation_config.json", {"max_new_tokens": 19, "temperature": 0.5})
     if template is not None:
         (folder / "chat_template.jinja").write_text(template)
+    return folder
+
+
+def folder_of(path: Path = Path("nowhere"), tokenizer: FileTokenizer = CODEC) -> Folder:
+    """A folder whose tokenizer is known, whatever lies there."""
+    folder = Folder(path)
+    vars(folder)["tokenizer"] = tokenizer
     return folder
 
 

@@ -7,10 +7,10 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from unveil.cli.settings import with_settings
 
 from tests.training.folder import model_folder
 from unveil.policies.confidence import ConfidencePolicy, ConfidenceSettings
+from unveil.settings import with_settings
 from unveil.tasks.task import Problem
 from unveil.training.policy import PolicyTraining, run
 from unveil.training.settings import WarmStarted

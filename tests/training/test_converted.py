@@ -11,6 +11,7 @@ import torch
 import unveil
 from tests.checkpoints.published import published, set_config
 from tests.training.folder import CODEC, MASK, lines, words
+from unveil.checkpoints.folder import Folder
 from unveil.checkpoints.weights import load_checkpoint
 from unveil.files import read_jsonl
 from unveil.training.lora import LoRA
@@ -44,7 +45,7 @@ def test_a_conversion_learns(name: str, config: dict[str, Any], lora: LoRA | Non
     best = run(sft, out=tmp_path / "run")
     records = [record for record in read_jsonl(tmp_path / "run" / "metrics.jsonl") if "loss" in record]
     assert sum(x["loss"] for x in records[-5:]) < 0.8 * sum(x["loss"] for x in records[:5])
-    before, after = (load_checkpoint(folder) for folder in (tmp_path / "base", best))
+    before, after = (load_checkpoint(Folder(folder)) for folder in (tmp_path / "base", best))
     assert after.architecture == before.architecture
     changed = {n.split(".")[-2] for n, x in after.state_dict().items() if not torch.equal(x, before.state_dict()[n])}
     assert changed and (lora is None or changed <= set(lora.targets))

@@ -12,8 +12,9 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.training.folder import CODEC, CONTEXT, EOS, MASK, TEMPLATE, lines, model_folder
-from unveil.checkpoints.chat import chat_template
+from tests.training.folder import CODEC, CONTEXT, EOS, MASK, TEMPLATE, folder_of, lines, model_folder
+from unveil.checkpoints.folder import Folder
+from unveil.checkpoints.tokenizer import FileTokenizer
 from unveil.files import write_json
 from unveil.training.data import LineForm, Pair, Rows, hold_out, read_pairs
 
@@ -21,9 +22,8 @@ ids = st.lists(st.integers(0, 40), min_size=1, max_size=6)
 some_pairs = st.lists(st.builds(Pair, ids, ids), min_size=1, max_size=30)
 
 
-def form(folder: Path = Path("nowhere"), **change: Any) -> LineForm:
-    ids = {"mask_id": MASK, "eos": EOS}
-    return LineForm(**({"folder": folder, "codec": CODEC, "canvas": 8, "context": CONTEXT} | ids | change))
+def form(path: Path = Path("nowhere"), tokenizer: FileTokenizer = CODEC, canvas: int = 8) -> LineForm:
+    return LineForm(folder=folder_of(path, tokenizer), canvas=canvas, context=CONTEXT, mask_id=MASK, eos=EOS)
 
 
 @pytest.fixture(scope="module")
@@ -100,10 +100,10 @@ def test_prompt_and_answer_lines(tmp_path: Path) -> None:
 
 def test_a_prompt_begins_as_the_tokenizer_begins_a_text(chatty: Path) -> None:
     """As it will when the model is asked; a chat begins as its template does."""
-    codec = replace(CODEC, front=(EOS,))
-    bare, front = (form(codec=codec)({"prompt": "ab=", "answer": "c"}) for codec in (CODEC, codec))
+    fronted = replace(CODEC, front=(EOS,))
+    bare, front = (form(tokenizer=one)({"prompt": "ab=", "answer": "c"}) for one in (CODEC, fronted))
     assert front == Pair([EOS, *bare.prompt], bare.answer)
-    assert form(chatty, codec=codec)(ask("user", "assistant")) == form(chatty)(ask("user", "assistant"))
+    assert form(chatty, fronted)(ask("user", "assistant")) == form(chatty)(ask("user", "assistant"))
 
 
 def test_what_a_template_always_writes_is_no_answer(tmp_path: Path) -> None:
@@ -114,7 +114,7 @@ def test_what_a_template_always_writes_is_no_answer(tmp_path: Path) -> None:
     pair = form(model_folder(tmp_path, template=deaf), canvas=16)({"messages": messages})
     assert pair.prompt == CODEC.encode("<user>one?[EOS]<assistant>1[EOS]<user>two?[EOS]<assistant>")
     assert pair.answer == CODEC.encode("2")
-    render = chat_template(tmp_path)
+    render = Folder(tmp_path).asked_in_chat()
     assert render(messages[:2], False) == "<user>one?[EOS]<assistant>1[EOS]"
     assert render(messages[:3], True).startswith(render(messages[:2], False))
     assert render(messages[:1], True) == "<user>one?[EOS]<assistant>"

@@ -14,9 +14,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.cli.program import run, words_of
-from tests.training.folder import CODEC, EOS, MASK, TEMPLATE, lines, model_folder
+from tests.training.folder import CODEC, EOS, MASK, TEMPLATE, folder_of, lines, model_folder
 from unveil.checkpoints.tokenizer import FileTokenizer
 from unveil.files import write_json
+from unveil.training.checkpoint import Trained
 from unveil.training.data import LineForm, Pair, read_pairs
 from unveil.training.instructions import INSTRUCTION, LAYOUTS, Layout, LeftOut, as_it_is, s1k
 from unveil.training.mask_agnostic import MaskAgnosticTuning
@@ -82,7 +83,7 @@ def test_tokens_are_counted_with_the_eos(prompt: int, answer: int, room: int, mo
     most, least = prompt + answer + 1 + room, answer + 1 - more
     layout = Layout(line=as_it_is, most=most, least=least)
     form = LineForm(
-        folder=Path("nowhere"), codec=CODEC, canvas=None, context=99, mask_id=MASK, eos=EOS, layout=layout
+        folder=folder_of(), canvas=None, context=99, mask_id=MASK, eos=EOS, layout=layout
     )  # fmt: skip
     item = {"prompt": "a" * prompt, "answer": "b" * answer}
     if room < 0:
@@ -225,7 +226,7 @@ def hub(monkeypatch: pytest.MonkeyPatch) -> Callable[[Hub], None]:
 
 
 def pair(item: dict[str, Any]) -> Pair:
-    return LineForm(folder=Path("nowhere"), codec=CODEC, canvas=8, context=99, mask_id=MASK, eos=EOS)(item)
+    return LineForm(folder=folder_of(), canvas=8, context=99, mask_id=MASK, eos=EOS)(item)
 
 
 NAMES = {
@@ -313,7 +314,9 @@ def test_a_file_goes_first(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> N
 def test_the_command_takes_a_set_of_the_hub(hub: Any, monkeypatch: pytest.MonkeyPatch, verb: str) -> None:
     hub(lambda *names, **settings: [sample(r"\boxed{2}", cot_type="chess"), sample("2")])
     seen: list[Tuning] = []
-    monkeypatch.setattr("unveil.cli.verbs.train.train", lambda recipe, *rest, **options: seen.append(recipe))
+    nothing = Trained(folder=Path("nowhere"), best=Path("nowhere"))
+    monkeypatch.setattr("unveil.train.tuned", lambda recipe, *rest, **options: seen.append(recipe) or nothing)
+    monkeypatch.setenv("RANK", "1")  # there is nothing to speak of
     told = run("train", verb, "--model", "lab-sudoku", "--data", "hub:a/b@c:d", "--set", "layout=s1k")
     assert told.code == 0 and (seen[0].data, seen[0].layout) == ("hub:a/b@c:d", "s1k")
     with pytest.raises(

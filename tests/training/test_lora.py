@@ -16,6 +16,7 @@ from unveil.checkpoints.adapters import merged, save_adapter
 from unveil.checkpoints.families.dream import DREAM
 from unveil.checkpoints.families.llada import LLADA
 from unveil.checkpoints.family import Family
+from unveil.checkpoints.folder import Folder
 from unveil.checkpoints.weights import load_checkpoint
 from unveil.files import read_jsonl
 from unveil.models.transformer import Transformer
@@ -161,8 +162,8 @@ def test_the_state_holds_adapters_and_the_base_is_as_before(recipe: SFT, whole: 
     state = load_file(whole / "state.safetensors")
     weights = {name for name in state if name.startswith(("model.", "exp_avg."))}
     assert len(weights) == 2 * 2 * 2 * 3 and all(".lora_" in name for name in weights)
-    base = load_checkpoint(Path(recipe.base)).state_dict()
-    kept = load_checkpoint(whole / "model").state_dict()
+    base = load_checkpoint(Folder(Path(recipe.base))).state_dict()
+    kept = load_checkpoint(Folder(whole / "model")).state_dict()
     for name, x in base.items():
         assert torch.equal(x, kept[name]) == (name.split(".")[-2] not in recipe.lora.targets), name
 
@@ -185,14 +186,14 @@ def test_a_spec() -> None:
     assert LoRA.parse("") == LoRA() == LoRA.parse("r=64,alpha=128,targets=query|key|value,dropout=0")
 
 
-KNOWN = "give each of r, alpha, dropout, targets at most once, as name=value"
+KNOWN = "known are r, alpha, dropout, targets"
 BAD = {
-    "rank=4": f"'rank=4' in LoRA 'rank=4': {KNOWN}",
-    "alfa=4": f"'alfa=4' in LoRA 'alfa=4' (did you mean 'alpha'?): {KNOWN}",
-    "r=4,r=8": f"'r=8' in LoRA 'r=4,r=8': {KNOWN}",
-    "64": f"'64' in LoRA '64': {KNOWN}",
-    "r=four": "LoRA's r='four' is no whole number",
-    "dropout=x": "LoRA's dropout='x' is no number",
+    "rank=4": f"lora has no setting 'rank': did you mean 'r'? {KNOWN}",
+    "alfa=4": f"lora has no setting 'alfa': did you mean 'alpha'? {KNOWN}",
+    "r=4,r=8": "lora is given r twice: give it once",
+    "64": "'64' is no setting of lora, which are key=value",
+    "r=four": "r='four' is not a whole number",
+    "dropout=x": "dropout='x' is not a number",
     "r=0": "LoRA's r=0 is not positive: give at least 1",
     "alpha=-1": "LoRA's alpha=-1 is not positive: give at least 1",
     "dropout=1": "LoRA's dropout=1.0 is outside [0, 1): 0 is none",

@@ -9,14 +9,15 @@ from typing import Any
 import pytest
 import torch
 from safetensors.torch import load_file
-from unveil.cli.settings import with_settings
 
 import unveil
 from tests.training.folder import CODEC, CONTEXT, EOS, MASK, lines, model_folder, words
+from unveil.checkpoints.folder import Folder
 from unveil.checkpoints.weights import load_checkpoint
 from unveil.files import read_jsonl
 from unveil.objectives.loss import Batch
 from unveil.objectives.mask_agnostic import MaskAgnostic
+from unveil.settings import with_settings
 from unveil.training.lora import LoRA
 from unveil.training.mask_agnostic import PRESETS, Constant, MaskAgnosticTuning
 from unveil.training.session import deal
@@ -53,7 +54,7 @@ def test_it_is_a_recipe_and_learns(recipe: MaskAgnosticTuning, tmp_path: Path) -
     card = json.loads((best / "card.json").read_text())
     assert (card["recipe"], card["beta"], card["curriculum"]) == ("unveil train mask-agnostic", 1.0, 40)
     assert (card["pairs"], card["held_out_pairs"], card["left_out_pairs"]) == (23, 1, 0)
-    kept = recipe.validate(load_checkpoint(best, dtype=torch.float32))
+    kept = recipe.validate(load_checkpoint(Folder(best), dtype=torch.float32))
     assert kept["score"] == pytest.approx(top["score"], abs=0.05)  # bfloat16 on disk
     assert unveil.load(str(best)).new_tokens == 19  # the base's own length
 
@@ -215,7 +216,7 @@ def test_adapters_are_trained_alone_and_merged(base: Path, tmp_path: Path) -> No
     )  # fmt: skip
     best = run(recipe, out=tmp_path / "run")
     assert (best / "adapter" / "adapter_model.safetensors").is_file()
-    before, after = (load_checkpoint(folder).state_dict() for folder in (base, best))
+    before, after = (load_checkpoint(Folder(folder)).state_dict() for folder in (base, best))
     changed = {name.split(".")[-2] for name, x in after.items() if not torch.equal(x, before[name])}
     assert changed == {"query", "key", "value"}
 

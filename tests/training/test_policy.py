@@ -11,11 +11,12 @@ import torch
 from accelerate import Accelerator
 from safetensors.torch import load_file
 
+import unveil
 from tests.training import rounds
 from tests.training.folder import TEMPLATE, model_folder
 from tests.training.rounds import HERE, recipe
 from tests.training.test_processes import launch
-from unveil.decoding.model import Model
+from unveil.decoding.loading import Loading
 from unveil.files import read_jsonl
 from unveil.objectives.policy import has_signal
 from unveil.policies.confidence import ConfidencePolicy
@@ -50,7 +51,7 @@ def metrics(out: Path) -> list[dict[str, Any]]:
 def opened(made: PolicyTraining, out: Path) -> tuple[Session, Improvement | Imitation]:
     """What a run has in memory before its first round."""
     session = Session.small(made.net(), made.training, out)
-    update = made.update(session, Model.load(made.base, dtype=made.dtype))
+    update = made.update(session, unveil.load(made.base, dtype=made.dtype))
     assert isinstance(update, Improvement | Imitation)
     return session, update
 
@@ -227,7 +228,7 @@ def test_every_alpha_has_rules_of_its_own(base: Path) -> None:
 
 def _answering(made: PolicyTraining, session: Session) -> Any:
     cold = replace(made, warm=None, training=replace(made.training, warm_rounds=0))
-    update = cold.update(session, Model.load(made.base, dtype="float64"))
+    update = cold.update(session, unveil.load(made.base, dtype="float64"))
     assert isinstance(update, Improvement)
     return update.answering
 
@@ -251,7 +252,7 @@ def test_with_several_alphas_the_policy_is_told(base: Path, tmp_path: Path) -> N
 def test_validation_decodes_as_users_do(base: Path, alone: Path, tmp_path: Path) -> None:
     made = recipe(base)
     best = load_policy(alone / "policy")
-    model = Model.load(base, dtype="float64")
+    model = unveil.load(base, dtype="float64")
     found = made.validate(best, model)
     kept = max((row for row in metrics(alone) if "score" in row), key=lambda row: row["score"])
     assert found == {name: kept[name] for name in found}
@@ -268,7 +269,7 @@ def test_validation_decodes_as_users_do(base: Path, alone: Path, tmp_path: Path)
 def test_a_model_with_a_template_is_asked_in_chats(tmp_path: Path) -> None:
     """In rollouts and in validation, as it is in evaluation."""
     base = model_folder(tmp_path / "model", template=TEMPLATE, layers=1, width=16, head_width=8, feed_width=32)
-    made, model = recipe(base), Model.load(base, dtype="float64")
+    made, model = recipe(base), unveil.load(base, dtype="float64")
     _, update = opened(made, tmp_path / "none")
     asked = update.answering.asked(0)
     rows = update.answering.answered(asked, 1).finished
@@ -379,7 +380,7 @@ def test_bad_settings_are_refused(base: Path, settings: str, fault: str) -> None
 def test_what_cannot_work_is_known_before_the_model_is_loaded(
     base: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, parts: dict[str, Any], fault: str
 ) -> None:
-    monkeypatch.setattr(Model, "load", lambda *_, **__: 1 / 0)
+    monkeypatch.setattr(Loading, "model", lambda *_, **__: 1 / 0)
     with pytest.raises(ValueError, match=fault):
         run(replace(recipe(base), **parts), out=tmp_path)
     assert not (tmp_path / "state.safetensors").exists()

@@ -12,7 +12,7 @@ from torch import Tensor
 from tests.policies.observations import awake
 from tests.toy import MASK, NEW, PROMPTS, VOCABULARY, blank, toy
 from unveil.canvas import DECODED, GIVEN, Canvas
-from unveil.models.denoiser import Cache, Denoiser, Prediction, Want
+from unveil.models.denoiser import Prediction, Want, Wrapped
 from unveil.objectives.policy import ClippedRatio
 from unveil.policies.confidence import ConfidencePolicy
 from unveil.policies.learned import Learned
@@ -49,23 +49,15 @@ def rolled(pick: Pick, view: str = "row", dtype: torch.dtype = torch.float64) ->
     return learned_select(sampler), roll_out(sampler, toy(gain=0.5, dtype=dtype), prompts(), copies=COPIES, batch=2)
 
 
-@dataclass(eq=False)
-class Counted:
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Counted(Wrapped):
     """A denoiser that notes how many rows each forward has."""
 
-    inner: Denoiser
     rows: list[int] = field(default_factory=list)
-
-    @property
-    def mask_id(self) -> int:
-        return self.inner.mask_id
-
-    def new_cache(self, canvas: Canvas) -> Cache:
-        return self.inner.new_cache(canvas)
 
     def __call__(self, canvas: Canvas, fresh: Tensor, read: Tensor, cache: Any, want: Want) -> Prediction:
         self.rows.append(len(canvas.done))
-        return self.inner(canvas, fresh, read, cache, want)
+        return super().__call__(canvas, fresh, read, cache, want)
 
 
 def tensors(decisions: Decisions) -> list[Tensor]:

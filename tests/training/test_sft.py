@@ -12,6 +12,7 @@ from safetensors import safe_open
 import unveil
 from tests.checkpoints.byte_pairs import dream_folder
 from tests.training.folder import CODEC, EOS, MASK, TEMPLATE, lines, model_folder, words
+from unveil.checkpoints.folder import Folder
 from unveil.checkpoints.weights import load_checkpoint
 from unveil.files import read_jsonl, write_json
 from unveil.objectives.loss import loss
@@ -58,7 +59,7 @@ def test_it_is_a_recipe_and_learns(recipe: SFT, base: Path, tmp_path: Path) -> N
     card = json.loads((best / "card.json").read_text())
     assert (card["recipe"], card["base"]) == ("unveil train sft", str(base))
     assert (card["pairs"], card["held_out_pairs"]) == (23, 1)
-    kept = recipe.validate(load_checkpoint(best, dtype=torch.float32))["score"]
+    kept = recipe.validate(load_checkpoint(Folder(best), dtype=torch.float32))["score"]
     assert kept == pytest.approx(max(record["score"] for record in scored), abs=0.05)  # bfloat16 on disk
 
 
@@ -81,8 +82,8 @@ def test_the_folder_loads_with_all_that_stood_beside_the_base(recipe: SFT, base:
     assert json.loads((tmp_path / "model" / "generation_config.json").read_text())["temperature"] == 0.5
     with safe_open(tmp_path / "model" / "model.safetensors", framework="pt") as file:
         assert all(file.get_tensor(name).dtype == torch.bfloat16 for name in file.keys())
-    for name, x in load_checkpoint(tmp_path / "model").state_dict().items():
-        assert torch.equal(x, load_checkpoint(base).state_dict()[name])
+    for name, x in load_checkpoint(Folder(tmp_path / "model")).state_dict().items():
+        assert torch.equal(x, load_checkpoint(Folder(base)).state_dict()[name])
     assert all(x.dtype == torch.float32 for x in model.parameters())
 
 
@@ -175,7 +176,7 @@ def other_kind(folder: Path) -> None:
 
 BROKEN = {
     "no config": (lambda folder: (folder / "config.json").unlink(), " has no config.json: give a folder"),
-    "kind": (other_kind, ": model_type 'gpt' is unknown, known are llada, Dream"),
+    "kind": (other_kind, ": model_type 'gpt' is unknown, known are Dream, llada, llama"),
     "no end": (no_end, "/config.json has no eos_token_id: answers need an end, name its id there"),
     "no tokenizer": (lambda folder: (folder / "tokenizer.json").unlink(), " has no tokenizer.json: text needs one"),
 }

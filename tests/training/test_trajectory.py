@@ -6,13 +6,14 @@ from typing import Any
 
 import pytest
 import torch
-from unveil.cli.settings import with_settings
 
 import unveil
 from tests.training.folder import TEMPLATE, lines, model_folder, words
+from unveil.checkpoints.folder import Folder
 from unveil.checkpoints.weights import load_checkpoint
 from unveil.files import read_jsonl
 from unveil.sampling.mixing import Drawn, Spherical
+from unveil.settings import with_settings
 from unveil.training.settings import Falling
 from unveil.training.trainer import Recipe, run
 from unveil.training.trajectory import PRESETS, TrajectoryTuning
@@ -37,7 +38,7 @@ def test_it_learns_and_is_decoded_with(base: Path, tmp_path: Path) -> None:
     best = run(recipe, out=tmp_path / "run")
     records = read_jsonl(tmp_path / "run" / "metrics.jsonl")
     assert sum(x["loss"] for x in records[-8:]) < 0.5 * sum(x["loss"] for x in records[:8])
-    before, after = recipe.model(), load_checkpoint(best, dtype=torch.float32)
+    before, after = recipe.model(), load_checkpoint(Folder(best), dtype=torch.float32)
     assert recipe.validate(after)["score"] > recipe.validate(before)["score"]
     answer = unveil.load(str(best)).decode(["ab="], "evotoken:block=4,steps=6", new_tokens=12)[0]
     assert answer.tokens and answer.complete and answer.nfe <= 6
@@ -61,7 +62,7 @@ def test_a_resumed_training_equals_an_uninterrupted_one(base: Path, tmp_path: Pa
     with pytest.raises(Pulled):
         run(broken, out=parts)
     run(recipe, out=parts, resume=True)
-    mine, theirs = (load_checkpoint(out / "model").state_dict() for out in (parts, whole))
+    mine, theirs = (load_checkpoint(Folder(out / "model")).state_dict() for out in (parts, whole))
     assert all(torch.equal(mine[name], theirs[name]) for name in theirs)
 
 

@@ -26,9 +26,9 @@ from torch import Tensor, nn
 from unveil.checkpoints.family import Family
 from unveil.checkpoints.folder import Folder, digest_of, hub_folder
 from unveil.checkpoints.quantise import check_whole
-from unveil.checkpoints.weights import few, open_tensors
+from unveil.checkpoints.weights import few
 from unveil.files import read_json, write_json
-from unveil.models.tensors import write_tensors
+from unveil.models.tensors import open_tensors, write_tensors
 from unveil.models.transformer import Transformer
 
 NAME = "default"  # PEFT's name for the only adapter

@@ -56,10 +56,13 @@ def required(config: dict[str, Any], name: str) -> Any:
     return config[name]
 
 
-def ends(config: dict[str, Any]) -> tuple[int, ...]:
-    """eos_token_id: one, several or none."""
-    ids = config.get("eos_token_id")
-    return () if ids is None else tuple(ids) if isinstance(ids, list) else (ids,)
+def ends(config: dict[str, Any], file: str = "config.json") -> tuple[int, ...]:
+    """eos_token_id: one, several or none; ValueError, naming the file, for what is no id."""
+    given = config.get("eos_token_id")
+    ids = [] if given is None else given if isinstance(given, list) else [given]
+    if any(isinstance(one, bool) or not isinstance(one, int) for one in ids):
+        raise ValueError(f"{file}: eos_token_id={given!r} is neither a token's id nor a list of ids: correct it")
+    return tuple(ids)
 
 
 def named_mask(config: dict[str, Any]) -> int:

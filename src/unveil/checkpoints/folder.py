@@ -14,18 +14,19 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import safe_open
 
 from unveil.checkpoints.chat import ChatTemplate
 from unveil.checkpoints.families import families
 from unveil.checkpoints.family import Family, ends, optional
 from unveil.checkpoints.tokenizer import FileTokenizer, byte_pairs, with_bos
 from unveil.files import read_json, read_settings
+from unveil.models.tensors import open_tensors
 from unveil.models.transformer import Architecture
 
 LAB = Path(__file__).parent.parent / "lab"
 INDEX = "model.safetensors.index.json"
 WHOLE = "model.safetensors"
+GENERATION = "generation_config.json"
 PIECE = 1 << 20
 PATTERNS = ["*.json", "*.jinja", "*.safetensors", "*.txt", "tokenizer*"]  # of a download: no code
 NEW_TOKENS = 128  # of an answer, where nothing is said
@@ -70,7 +71,7 @@ class Folder:
     @cached_property
     def generation(self) -> Mapping[str, Any]:
         """generation_config.json; empty where there is none."""
-        return read_settings(self.path / "generation_config.json")
+        return read_settings(self.path / GENERATION)
 
     @cached_property
     def card(self) -> Mapping[str, Any]:
@@ -82,14 +83,15 @@ class Folder:
         """How many masks a prompt gets where nothing is said: max_new_tokens of the generation settings, or 128."""
         count = optional(dict(self.generation), "max_new_tokens", NEW_TOKENS)
         if isinstance(count, bool) or not isinstance(count, int) or count < 1:
-            file = self.path / "generation_config.json"
-            raise ValueError(f"{file}: max_new_tokens={count!r} is no whole number of at least 1: correct it")
+            raise ValueError(
+                f"{self.path / GENERATION}: max_new_tokens={count!r} is no whole number of at least 1: correct it"
+            )
         return count
 
     @property
     def end_ids(self) -> tuple[int, ...]:
         """The end ids of the generation settings."""
-        return ends(dict(self.generation))
+        return ends(dict(self.generation), str(self.path / GENERATION))
 
     @cached_property
     def layout(self) -> tuple[Family, Architecture]:
@@ -102,8 +104,8 @@ class Folder:
         No weights are read. Raises ValueError for an unknown model_type, settings that this transformer does not have,
         and a bidirectional model without a mask token.
         """
-        known, kind = families(), str(self.config.get("model_type"))
-        if kind not in known:
+        known, kind = families(), self.config.get("model_type")
+        if not isinstance(kind, str) or kind not in known:
             raise ValueError(f"{self}: model_type {kind!r} is unknown, known are {', '.join(known)}")
         family = known[kind]
         family.check(dict(self.config))
@@ -131,18 +133,24 @@ class Folder:
                     named[name] = content
         return named
 
+    @property
+    def vocabulary(self) -> tuple[str, ...]:
+        """The files of the vocabulary: tokenizer.json, else vocab.json and merges.txt; empty where there are none."""
+        kinds = (("tokenizer.json",), ("vocab.json", "merges.txt"))
+        return next((names for names in kinds if all((self.path / name).is_file() for name in names)), ())
+
     @cached_property
     def tokenizer(self) -> FileTokenizer:
         """tokenizer.json, or vocab.json and merges.txt of Qwen2's kind (Dream's)."""
-        if (self.path / "tokenizer.json").is_file():
-            read = FileTokenizer.load(self.path / "tokenizer.json")
-        elif (self.path / "vocab.json").is_file() and (self.path / "merges.txt").is_file():
-            read = FileTokenizer(tokenizer=byte_pairs(self.path, self.tokenizer_settings))
-        else:
+        if not self.vocabulary:
             raise ValueError(
                 f"{self} has no tokenizer.json: text needs one, or vocab.json and merges.txt; token ids can use "
                 "load_checkpoint"
             )
+        if len(self.vocabulary) == 1:
+            read = FileTokenizer.load(self.path / self.vocabulary[0])
+        else:
+            read = FileTokenizer(tokenizer=byte_pairs(self.path, self.tokenizer_settings))
         return with_bos(read, self.special.get("bos_token"), self.tokenizer_settings)
 
     @property
@@ -156,12 +164,14 @@ class Folder:
     @cached_property
     def chat(self) -> ChatTemplate | None:
         """The chat template: a file of its own, else that of tokenizer_config.json (of several the default)."""
-        if (self.path / "chat_template.jinja").is_file():
-            text: Any = (self.path / "chat_template.jinja").read_text("utf-8")
-        else:
-            text = self.tokenizer_settings.get("chat_template")
-            if isinstance(text, list):
-                text = {one["name"]: one["template"] for one in text}.get("default")
+        file, text = self.path / "chat_template.jinja", self.tokenizer_settings.get("chat_template")
+        if file.is_file():
+            text = _text(file)
+        elif isinstance(text, list) and all(isinstance(one, dict) for one in text):
+            text = next((one.get("template") for one in text if one.get("name") == "default"), None)
+        if text is not None and not isinstance(text, str):
+            file = self.path / "tokenizer_config.json"
+            raise ValueError(f"{file}: chat_template is neither a text nor a list of named ones: download it again")
         return ChatTemplate(text=text, names=self.special) if text else None
 
     def asked_in_chat(self) -> ChatTemplate:
@@ -178,21 +188,23 @@ class Folder:
         if not (self.path / INDEX).is_file():
             return (self.path / WHOLE,)
         mapping = read_json(self.path / INDEX).get("weight_map")
-        if not isinstance(mapping, dict):
+        if not isinstance(mapping, dict) or not all(isinstance(name, str) for name in mapping.values()):
             raise ValueError(f"{self.path / INDEX} has no weight_map: download it again")
         return tuple(self.path / name for name in sorted(set(mapping.values())))
 
     @property
     def stored_dtype(self) -> torch.dtype:
         """The dtype of the weights on disk, which is that of the first."""
-        with safe_open(self.weights[0], framework="pt") as file:
-            found: torch.dtype = file.get_slice(next(iter(file.keys())))[:1].dtype
-        return found
+        with open_tensors(self.weights[0]) as file:
+            found = [file.get_slice(name)[:1].dtype for name in list(file.keys())[:1]]
+        if not found:
+            raise ValueError(f"{self.weights[0]} holds no weights: download it again")
+        return found[0]
 
     @cached_property
     def fingerprint(self) -> str:
         """Twelve hexadecimal digits of what is loaded: config, vocabulary and weights, as `digest_of` reads them."""
-        return digest_of(self.path, ("config.json", "tokenizer.json", "vocab.json", "merges.txt"), self.weights)
+        return digest_of(self.path, ("config.json", *self.vocabulary), self.weights)
 
     @property
     def commit(self) -> str | None:
@@ -224,6 +236,14 @@ def _download(name: str, revision: str | None, patterns: list[str]) -> Path:
             f"{name!r} is neither a folder here nor could it be had from the hub ({text}): "
             "check the name and the network, or download it and give the folder"
         ) from None
+
+
+def _text(path: Path) -> str:
+    """What is in a file of text; ValueError, naming it, where that is not UTF-8."""
+    try:
+        return path.read_text("utf-8")
+    except UnicodeDecodeError as error:
+        raise ValueError(f"{path} is not text in UTF-8 ({error}): download it again") from None
 
 
 def digest_of(folder: Path, texts: tuple[str, ...], weights: tuple[Path, ...]) -> str:

@@ -34,6 +34,11 @@ class Borrowed(nn.Module):
         self._outline = outline
         self.affine = affine
 
+    @contextmanager
+    def recomputing(self) -> Iterator[None]:
+        """As Transformer's, but nothing changes: the layers are transformers'."""
+        yield
+
     @property
     def outline(self) -> Outline:
         """What callers must know of the model."""

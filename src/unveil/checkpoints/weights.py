@@ -4,17 +4,15 @@ import sys
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import torch
-from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 from unveil.checkpoints.family import Family
 from unveil.checkpoints.folder import INDEX, Folder
 from unveil.checkpoints.quantise import check_whole
 from unveil.files import write_json
-from unveil.models.tensors import write_tensors
+from unveil.models.tensors import open_tensors, write_tensors
 from unveil.models.transformer import Architecture, Transformer
 
 # (model, name, weight as it was just read) -> what is kept under that name; None: it is in the model already
@@ -115,16 +113,6 @@ def _files(folder: Folder, expected: set[str], spare: str | None) -> list[tuple[
         text = "; ".join(f"{kind} {few(names)}" for kind, names in (("missing", missing), ("surplus", extra)) if names)
         raise ValueError(f"{folder}: the tensors do not fit config.json: {text}")
     return [(path, [name for name in found if found[name] == path and name in expected]) for path in folder.weights]
-
-
-def open_tensors(path: Path, device: str = "cpu") -> Any:
-    """A safetensors file, whose weights are read one by one; ValueError for one that is missing or broken."""
-    if not path.is_file():
-        raise ValueError(f"{path} does not exist: the checkpoint is incomplete, download it again")
-    try:
-        return safe_open(path, framework="pt", device=device)
-    except SafetensorError as error:
-        raise ValueError(f"{path} is not a whole safetensors file ({error}): download it again") from None
 
 
 def _read(path: Path, shapes: dict[str, torch.Size], device: str) -> Iterator[tuple[str, Tensor]]:

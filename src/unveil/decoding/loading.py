@@ -17,6 +17,7 @@ from unveil.checkpoints.tokenizer import FileTokenizer
 from unveil.checkpoints.weights import Change
 from unveil.decoding.model import Model
 from unveil.models.tensors import place
+from unveil.terminal import busy
 
 SMALL = 50_000_000  # parameters up to which one thread is fastest: sharing the work costs more than it saves
 
@@ -41,6 +42,10 @@ class Loading:
     bits: int | None = None
     threads: int | None = None
 
+    def __post_init__(self) -> None:
+        if self.threads is not None and self.threads < 1:
+            raise ValueError(f"threads={self.threads} is not positive: give at least 1, or leave it out")
+
     def model(self, name: str | PathLike[str]) -> Model:
         """A shipped model, a folder with its tokenizer, or a hub repository.
 
@@ -56,10 +61,11 @@ class Loading:
         changes: list[Change] = [] if added is None else [read_adapter(added, folder).merge]
         changes += [] if self.bits is None else [packing(self.bits)]
         try:
-            denoiser = load_denoiser(
-                folder, device=where, dtype=kind, attention=self.attention, trust_remote_code=self.trust_remote_code,
-                changes=changes,
-            )  # fmt: skip
+            with busy(f"loading {fspath(name)}"):
+                denoiser = load_denoiser(
+                    folder, device=where, dtype=kind, attention=self.attention, changes=changes,
+                    trust_remote_code=self.trust_remote_code,
+                )  # fmt: skip
         except RuntimeError as error:  # torch: no such device, or not enough memory on it
             reason, device = str(error).splitlines()[0], self.device or "auto"
             raise ValueError(f"{fspath(name)} cannot be put on device {device} ({reason}): name another one") from error
@@ -91,11 +97,6 @@ def _turn_end(chat: ChatTemplate | None, tokenizer: FileTokenizer) -> list[int]:
     return [token for token in ids[:1] if tokenizer.is_special(token)]
 
 
-def load(name: str | PathLike[str], **options: Any) -> Model:
-    """A model by name, a folder or a hub repository; options and errors are those of Loading."""
-    return Loading(**options).model(name)
-
-
 def with_loading(function: Callable[..., Any]) -> Callable[..., Any]:
     """Show the fields of Loading in the signature of a function that takes them as **options."""
     own = inspect.signature(function)
@@ -103,3 +104,9 @@ def with_loading(function: Callable[..., Any]) -> Callable[..., Any]:
     kept = [one for one in own.parameters.values() if one.kind is not inspect.Parameter.VAR_KEYWORD]
     function.__signature__ = own.replace(parameters=[*kept, *fields])  # type: ignore[attr-defined]
     return function
+
+
+@with_loading
+def load(name: str | PathLike[str], **options: Any) -> Model:
+    """A model by name, a folder or a hub repository; options and errors are those of Loading."""
+    return Loading(**options).model(name)

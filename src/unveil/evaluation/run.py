@@ -95,7 +95,9 @@ def evaluate_each(
 
 
 def check_fit(specs: Sequence[str], task: Task) -> None:
-    """ValueError if any sampler is unknown or does not fit the task's number of masks."""
+    """ValueError if there is no sampler, or one that is unknown or does not fit the task's number of masks."""
+    if not specs:
+        raise ValueError("no sampler to evaluate: give at least one, such as llada")
     for spec in specs:
         read_sampler(spec)  # all names and keys before any policy is read
     for spec in specs:

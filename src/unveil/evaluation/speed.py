@@ -130,11 +130,11 @@ def measure_each(
 ) -> Speeds:
     """`measure` under several samplers; without numbers the model's new tokens, and prompts of 32 (or what fits)."""
     new = model.new_tokens if new_tokens is None else new_tokens
-    room = max(1, min(PROMPT_TOKENS, model.denoiser.outline.context - new))
+    given = max(1, min(PROMPT_TOKENS, model.denoiser.outline.context - new)) if prompt_tokens is None else prompt_tokens
     speeds = []
     for spec in specs:
         with busy(f"measuring {spec}"):
-            speeds.append(measure(model, spec, prompt_tokens=prompt_tokens or room, new_tokens=new, **more))
+            speeds.append(measure(model, spec, prompt_tokens=given, new_tokens=new, **more))
     return Speeds(speeds)
 
 

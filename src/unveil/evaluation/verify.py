@@ -5,7 +5,6 @@ A folder of this kind holds config.json, weights, forward.safetensors (input_ids
 """
 
 import json
-from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -26,7 +25,7 @@ from unveil.sampling import recipes
 from unveil.sampling.blocks import Blocks
 from unveil.sampling.picks import Choice, Factor
 from unveil.sampling.sampler import Sampler, Select
-from unveil.terminal import plain, rendered, table
+from unveil.terminal import bars, plain, rendered, table
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -62,7 +61,7 @@ class Report:
         return bool(self.rows) and all(row.ok for row in self.rows)
 
 
-def verify(folder: Path, on_case: Callable[[int, int], None] | None = None) -> Report:
+def verify(folder: Path) -> Report:
     """Run everything recorded in `folder` that has a counterpart here, in float32 on the CPU.
 
     Raises ValueError for a folder without recordings, broken recordings, or a checkpoint that does not load.
@@ -74,15 +73,14 @@ def verify(folder: Path, on_case: Callable[[int, int], None] | None = None) -> R
     rows = _forward(folder, model)
     skipped: dict[str, int] = {}
     groups: dict[tuple[str, str], list[tuple[bool, bool]]] = {}
-    for number, trace in enumerate(traces):
-        name, settings = trace["sampler"], trace["settings"]
-        plan = plan_of(name, settings, len(trace["tokens"]))
-        if isinstance(plan, str):
-            skipped[plan] = skipped.get(plan, 0) + 1
-        else:
-            groups.setdefault((name, _short(settings)), []).append(_compare(model, plan, trace))
-        if on_case is not None:
-            on_case(number + 1, len(traces))
+    with bars() as progress:
+        for trace in progress.track(traces, description="decodes"):
+            name, settings = trace["sampler"], trace["settings"]
+            plan = plan_of(name, settings, len(trace["tokens"]))
+            if isinstance(plan, str):
+                skipped[plan] = skipped.get(plan, 0) + 1
+            else:
+                groups.setdefault((name, _short(settings)), []).append(_compare(model, plan, trace))
     for (name, text), results in groups.items():
         tokens, forwards = sum(t for t, _ in results), sum(f for _, f in results)
         agree = tokens == forwards == len(results)

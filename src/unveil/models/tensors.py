@@ -3,9 +3,10 @@
 import errno
 import re
 from pathlib import Path
+from typing import Any
 
 import torch
-from safetensors import SafetensorError
+from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
@@ -20,6 +21,16 @@ def write_tensors(path: Path, tensors: dict[str, Tensor], metadata: dict[str, st
         except SafetensorError as error:  # it hides the system's error in its text
             code = re.search(r"os error (\d+)", str(error))
             raise OSError(int(code.group(1)) if code else errno.EIO, str(error)) from None
+
+
+def open_tensors(path: Path, device: str = "cpu") -> Any:
+    """A safetensors file, whose weights are read one by one; ValueError for one that is missing or broken."""
+    if not path.is_file():
+        raise ValueError(f"{path} does not exist: the checkpoint is incomplete, download it again")
+    try:
+        return safe_open(path, framework="pt", device=device)
+    except SafetensorError as error:
+        raise ValueError(f"{path} is not a whole safetensors file ({error}): download it again") from None
 
 
 DTYPES = {"float32": torch.float32, "float64": torch.float64, "bfloat16": torch.bfloat16, "float16": torch.float16}

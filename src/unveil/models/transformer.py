@@ -4,7 +4,8 @@ It embeds tokens or soft tokens, recomputes the columns in `fresh` and answers f
 run on exactly those columns, and the last layer's queries are only the columns that answer.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import partial
 
@@ -137,6 +138,15 @@ class Transformer(nn.Module):
     def gradient_checkpointing_disable(self) -> None:
         """Keep the activations again."""
         self.recompute = False
+
+    @contextmanager
+    def recomputing(self) -> Iterator[None]:
+        """Inside, layers keep no activations: a prompt that can be answered is not too long for its gradients."""
+        before, self.recompute = self.recompute, True
+        try:
+            yield
+        finally:
+            self.recompute = before
 
     @property
     def outline(self) -> Outline:

@@ -14,15 +14,6 @@ from jaxtyping import Bool, Float, Int, Int64
 from torch import Tensor
 
 
-@runtime_checkable
-class Reward(Protocol):
-    """What a rollout earned."""
-
-    def __call__(self, correct: Tensor, nfe: Tensor, room: Tensor, alpha: Tensor) -> Tensor:
-        """From how right it was (0 to 1), its forwards, its new tokens, and the weight of speed."""
-        ...
-
-
 @dataclass(frozen=True, kw_only=True)
 class Multiplicative:
     """correct * ((room - min(nfe, room) + 1) / room)^alpha: a wrong answer earns nothing by being fast.

@@ -1,7 +1,7 @@
-"""Trajectories: the steps of a decode, light, on the host; saved, loaded and replayed."""
+"""Trajectories: the steps of a decode, light, on the host; saved and loaded."""
 
 import json
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -69,10 +69,6 @@ class Trajectory:
         """The canvas after `step` forwards; 0 is before the first, -1 after the last."""
         values = {name: value[step] for name, value in self.fields.items()}
         return Canvas(**values, mask_id=self.mask_id, end_ids=self.end_ids)
-
-    def replay(self) -> Iterator[Canvas]:
-        """All canvases, from before the first forward to after the last."""
-        return (self.canvas(step) for step in range(len(self) + 1))
 
     def save(self, path: Path) -> None:
         """Write one safetensors file."""

@@ -25,12 +25,14 @@ __all__ = [
 ]  # fmt: skip
 
 
-def task(spec: str) -> Task:
-    """The task that `NAME` or `NAME:key=value,...` names: `sums:canvas=128` is Sums(canvas=128).
+def task(spec: str | Task) -> Task:
+    """The task that `NAME` or `NAME:key=value,...` names: `sums:canvas=128` is Sums(canvas=128). A task stays itself.
 
     A pair of numbers is written `2-6`. ValueError for an unknown name or key (with the nearest known one), for values
     of the wrong type, and for settings that the task refuses.
     """
+    if not isinstance(spec, str):
+        return spec
     known = catalogue.tasks()
     name, texts = split_spec("task", spec, known, lambda entry: _settings(entry.load()))
     kind = known[name].load()

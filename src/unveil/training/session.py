@@ -16,6 +16,7 @@ from typing import Any, cast
 
 import torch
 from accelerate import Accelerator
+from accelerate.state import AcceleratorState
 from torch import Tensor, nn
 from torch.distributed.checkpoint.state_dict import StateDictOptions, get_model_state_dict
 from torch.optim import AdamW, Muon, Optimizer
@@ -204,6 +205,8 @@ def deal(example: E, processes: int, rank: int, micro_rows: int) -> list[E]:
 
 
 def _accelerator(training: Training, out: Path) -> Accelerator:
+    """Accelerate's own state is one for a process; a second training there may have another precision."""
+    AcceleratorState._reset_state()
     return Accelerator(
         cpu=not torch.cuda.is_available(),
         mixed_precision=training.precision,

@@ -1,5 +1,6 @@
 """What each probe asks, and how its table and its findings are got from records: by hand, on few of them."""
 
+import re
 from statistics import fmean
 
 import numpy as np
@@ -15,7 +16,7 @@ from unveil.diagnostics.context.few_shot.hotpot import HotpotQA
 from unveil.diagnostics.context.few_shot.shots import Arrangement
 from unveil.diagnostics.context.few_shot.suite import suite
 from unveil.diagnostics.context.probe import Probe
-from unveil.diagnostics.context.probes import PROBES, QUICK, chosen, probe
+from unveil.diagnostics.context.probes import chosen, kinds, probe, quick
 from unveil.diagnostics.context.probes.appended import Confidence, Degradation, Dots, Masks, MasksPosition, Need, Steps
 from unveil.diagnostics.context.probes.elsewhere import Points, Texts
 from unveil.diagnostics.context.probes.placement import Gradients, GradientsInfill, Length, Position, Question
@@ -23,7 +24,8 @@ from unveil.diagnostics.context.readings import Decoded, FirstMask
 from unveil.diagnostics.context.tables import answers
 from unveil.evaluation.statistics import mean_interval, wilson
 
-ALL = [kind() for kind in PROBES.values()]
+KINDS = kinds()
+ALL = [kind() for kind in KINDS.values()]
 TWO = Masks(grid=(2, 50))
 
 
@@ -39,17 +41,19 @@ def keys(found: Probe) -> set[str]:
     return {point.cell.key for point in found.points()}
 
 
-@pytest.mark.parametrize("found", ALL, ids=PROBES)
+@pytest.mark.parametrize("found", ALL, ids=KINDS)
 def test_a_probe_explains_itself(found: Probe) -> None:
-    assert PROBES[found.name] is type(found)
-    assert found.title and found.source and found.axis
+    assert KINDS[found.name] is type(found)
+    assert found.title and found.axis
+    assert re.match(r"(section \d, |appendix A\.\d, )?(Figs?\.|Table) \d", found.source), "where the paper has it"
+    assert type(found).__doc__ and not re.search(r"\bE\d", f"{type(found).__doc__} {found.source}"), "no number of ours"
     for sentence in (found.varied, found.shows):
         assert sentence[0].isupper() and sentence.endswith(".") and sentence.count(". ") == 0
     places = [(point.series, point.x) for point in found.points()]
     assert len(places) == len(set(places))
 
 
-@pytest.mark.parametrize("found", ALL, ids=PROBES)
+@pytest.mark.parametrize("found", ALL, ids=KINDS)
 def test_ten_useful_examples_among_forty(found: Probe) -> None:
     sizes = {(a.relevant, a.distractors) for a in arrangements(found)}
     if found.name == "length":
@@ -380,11 +384,12 @@ def test_near_points_are_those_next_to_the_question() -> None:
 
 
 def test_choosing() -> None:
-    assert chosen(None) == list(QUICK) == [Masks(), Position(), Dots(), Gradients(orders=1)]
+    assert chosen(None) == quick() == [Masks(), Dots(), Position(), Gradients(orders=1)]
     assert chosen(None, (2, 7)) == [Masks(grid=(2, 7)), Position(), Dots(grid=(2, 7)), Gradients(orders=1)]
     assert chosen(["gradients"]) == [Gradients()] and keys(Gradients(orders=1)) < keys(Gradients())
     every = [found.name for found in chosen(["all"])]
-    assert every == list(PROBES)[:12] and [found.name for found in chosen(["all", "points"])] == [*every, "points"]
+    assert every == [name for name, kind in KINDS.items() if not kind.own] and len(every) == 12
+    assert [found.name for found in chosen(["all", "points"])] == [*every, "points"]
     assert chosen(["steps", "masks", "steps"], (2, 7)) == [Steps(grid=(2, 7)), Masks(grid=(2, 7))]
     assert [found.name for found in chosen(None, causal=True)] == ["position", "gradients"]
     assert [found.name for found in chosen(["all"], causal=True)] == ["position", "gradients"]
@@ -402,7 +407,7 @@ def test_choosing() -> None:
             {"causal": True},
             "probe 'masks' does not fit a causal model; take of position",
         ),
-        (["question"], None, {"chat": True}, "probe 'question' does not fit a chat; take of masks, position"),
+        (["question"], None, {"chat": True}, "probe 'question' does not fit a chat; take of masks, confidence, dots, "),
         (["position"], (2, 5), {}, "no probe varies the number of masks: position"),
         (None, (5,), {}, "the numbers of masks are 5; give two or more, increasing from 1 on: 2,50,200"),
         (None, (0, 5), {}, "the numbers of masks are 0,5"),

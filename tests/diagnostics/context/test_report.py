@@ -15,7 +15,7 @@ from tests.diagnostics.context.small import Animals
 from unveil.diagnostics.context.page import html_page, markdown_page, rows_of, write_report
 from unveil.diagnostics.context.plots import plot
 from unveil.diagnostics.context.probe import OverMasks, Probe
-from unveil.diagnostics.context.probes import PROBES, probe
+from unveil.diagnostics.context.probes import kinds, probe
 from unveil.diagnostics.context.probes.appended import Masks
 from unveil.diagnostics.context.probes.placement import Orders
 from unveil.diagnostics.context.report import Report, report_of
@@ -32,6 +32,7 @@ def quick(name: str) -> Probe:
     return replace(found, grid=(2, 200)) if isinstance(found, OverMasks) else found
 
 
+PROBES = tuple(kinds())
 ALL = [quick(name) for name in PROBES]
 SOURCES = [replace(SOURCE, name=f"T{number:02}") for number in range(1, 5)]
 RECORDS = records_of([found for found in ALL if not found.own])
@@ -69,6 +70,15 @@ def test_the_page_explains_and_shows_every_probe(folder: Path) -> None:
     assert page.count('<img alt="') == page.count('src="data:image/png;base64,') == len(ALL)
     assert text.count("A guess is right in 33 %.") == 12 and text.count("A guess is right in 50 %.") == 3
     assert "Masks: 2, 50, 200, 5 % of the input, 10 % of the input" in text
+
+
+def test_pages_name_the_paper_once_and_its_figures(folder: Path) -> None:
+    for name in ("report.html", "report.md"):
+        text = (folder / name).read_text("utf-8").replace("&#x27;", "'")
+        assert text.count("arXiv 2511.21338") == 1
+        assert all(f"paper's {found.source}" in text for found in ALL)
+        told = re.sub(r"data:image/png;base64,[^\"]*", "", text)
+        assert not re.search(r"\bE\d+\b", told), "the paper does not count its experiments"
 
 
 def test_the_page_needs_no_other_file(folder: Path) -> None:

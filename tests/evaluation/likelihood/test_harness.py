@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 import unveil
 from tests.chats import TEMPLATES, chat_folder
+from unveil.decoding.loading import load
 from unveil.decoding.model import Model
 from unveil.evaluation.likelihood.bound import Bound, Text, log_likelihoods
 
@@ -34,7 +35,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def model(folder: Path) -> Model:
-    return Model.load(folder, device="cpu", dtype="float64")
+    return load(folder, device="cpu", dtype="float64")
 
 
 def request(kind: str, *arguments: Any, doc: int | None = 0, repeats: int = 1) -> Instance:

@@ -32,7 +32,7 @@ def both(tmp_path_factory: pytest.TempPathFactory) -> tuple[UnveilLM, Any]:
     tokenizer = FileTokenizer.characters(ALPHABET, ["<eos>"])
     size = len(ALPHABET) + 1
     architecture = Architecture(
-        vocabulary=size, width=32, layers=2, heads=2, kv_heads=2, head_width=16, feed_width=64, mask_id=size,
+        vocabulary=size, width=32, layers=2, heads=2, kv_heads=2, head_width=16, feed_width=64, mask_id=None,
         end_ids=(size - 1,), max_columns=CONTEXT, shift=1, rule=Causal(),
     )  # fmt: skip
     save_checkpoint(initialise(Transformer(architecture), 0, std=0.5), folder, LLAMA)

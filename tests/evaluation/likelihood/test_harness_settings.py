@@ -4,7 +4,8 @@ from typing import Any
 
 import pytest
 
-from unveil.decoding.spec import SAMPLERS, parse_sampler, recipe_settings
+from unveil import catalogue
+from unveil.decoding.spec import parse_sampler
 
 pytest.importorskip("lm_eval", reason="needs lm-eval: pip install 'unveil[lm-eval]'")
 from lm_eval._cli.utils import key_val_to_dict  # noqa: E402
@@ -44,8 +45,8 @@ def test_settings_may_stand_alone() -> None:
 
 
 def test_no_setting_is_also_an_option() -> None:
-    for name, recipe in SAMPLERS.items():
-        assert not set(OPTIONS) & set(recipe_settings(recipe)), name
+    for name, entry in catalogue.samplers().items():
+        assert not set(OPTIONS) & set(entry.settings), name
 
 
 REFUSED: list[tuple[str | None, dict[str, object], str]] = [
@@ -55,7 +56,7 @@ REFUSED: list[tuple[str | None, dict[str, object], str]] = [
         "sampler llada has no setting 'sampels': .*; of the model's arguments all but pretrained",
     ),
     (None, {"trust_remote_code": True}, "no setting 'trust_remote_code'"),
-    ("llada:steps=4", {"steps": 8}, "gives steps twice: give it once"),
+    ("llada:steps=4", {"steps": 8}, "is given steps twice: give it once"),
     ("lada", {}, "unknown sampler 'lada': did you mean 'llada'"),
     ("llada", {"steps": "x"}, "steps='x' is not a whole number"),
 ]

@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 
 from tests.chats import TEMPLATES, chat_folder
 from tests.checkpoints.byte_pairs import dream_folder
+from unveil.decoding.loading import load
 from unveil.decoding.model import Model
 
 pytest.importorskip("lm_eval", reason="needs lm-eval: pip install 'unveil[lm-eval]'")
@@ -26,7 +27,7 @@ def models(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Model]:
     chat_folder(folders["plain"])
     chat_folder(folders["front"], TEMPLATES["llada"], front=True)
     dream_folder(folders["pairs"])
-    return {name: Model.load(folder, device="cpu", dtype="float64") for name, folder in folders.items()}
+    return {name: load(folder, device="cpu", dtype="float64") for name, folder in folders.items()}
 
 
 @settings(max_examples=60)

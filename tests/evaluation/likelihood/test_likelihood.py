@@ -11,10 +11,10 @@ from torch import Tensor
 
 from tests.toy import MASK, logits, toy
 from unveil.canvas import Canvas
-from unveil.decoding.model import Model
+from unveil.decoding.loading import load
 from unveil.evaluation.likelihood.bound import Bound, Chain, Estimator, Likelihood, Text, estimator, log_likelihoods
 from unveil.models.attention import BlockCausal, Causal
-from unveil.models.denoiser import Cache, Prediction, Want
+from unveil.models.denoiser import Cache, Outline, Prediction, Want
 from unveil.models.guidance import Guided
 from unveil.models.transformer import Transformer
 from unveil.tasks import Sums
@@ -59,7 +59,7 @@ class Table:
     """A denoiser that knows the sum of the log-probabilities of each set of hidden tokens."""
 
     value: Tensor  # for the set with the bits n, the value n
-    mask_id: int = MASK
+    outline: Outline = DENOISERS[0].outline
 
     def new_cache(self, canvas: Canvas) -> Cache:
         raise NotImplementedError
@@ -140,7 +140,7 @@ def test_texts_of_one_seed_are_hidden_alike(short: int, long: int, seed: int, sa
 
 def test_common_numbers_make_differences_less_noisy() -> None:
     """Two solutions of other problems: the noise of their difference with one seed for both, and with two."""
-    model = Model.load("lab-puzzles", device="cpu")
+    model = load("lab-puzzles", device="cpu")
     encode = model.tokenizer.encode
     problem, *others = (p for p in Sums().generate(60, 5) if len(encode(p.answer)) == 23)
     spreads = []

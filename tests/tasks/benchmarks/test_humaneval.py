@@ -126,7 +126,7 @@ def test_settings() -> None:
     assert "instruct form" in found.describe and "in a sandbox" in found.describe
     with pytest.raises(ValueError, match="canvas is 0; it must be at least 1"):
         task("humaneval:canvas=0")
-    with pytest.raises(ValueError, match="form='chat' is not one of complete, instruct"):
+    with pytest.raises(ValueError, match="form='chat' is unknown: choose one of complete, instruct"):
         task("humaneval:form=chat")
     with pytest.raises(ValueError, match="task humaneval has no setting 'sandbox': .*known are canvas, form"):
         task("humaneval:sandbox=none")

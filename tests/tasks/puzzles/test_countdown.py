@@ -336,16 +336,16 @@ def test_tasks_are_found_by_name_and_settings() -> None:
 @pytest.mark.parametrize(
     "spec, message",
     [
-        ("countdwn", "unknown task 'countdwn': did you mean 'countdown'? known are sudoku, countdown, sums, rules"),
-        ("?", "unknown task '?': known are sudoku, countdown, sums, rules"),
+        ("countdwn", "unknown task 'countdwn': did you mean 'countdown'? known are countdown, rules, sudoku, sums"),
+        ("?", "unknown task '?': known are countdown, rules, sudoku, sums"),
         ("countdown:bigest=3", "task countdown has no setting 'bigest': did you mean 'largest'? known are targets, l"),
         ("countdown:exclude=3", "task countdown has no setting 'exclude'"),
-        ("countdown:largest", "'largest' in task 'countdown:largest' is not key=value"),
-        ("countdown:largest=3,largest=4", "gives largest twice: give it once"),
+        ("countdown:largest", "'largest' is no setting of task countdown, which are key=value"),
+        ("countdown:largest=3,largest=4", "task countdown is given largest twice: give it once"),
         ("countdown:largest=x", "largest='x' is not a whole number"),
         ("countdown:targets=a-b", "targets='a-b' is not two whole numbers such as 2-6"),
-        ("countdown:targets=2-", "targets='2-' is not two whole numbers"),
-        ("countdown:split=dev", "split='dev' is not one of train, validation"),
+        ("countdown:targets=2-", "targets='2-' is not two whole numbers such as 2-6"),
+        ("countdown:split=dev", "split='dev' is unknown: choose one of train, validation"),
         ("countdown:largest=200", "largest is 200; it must be from 1 to 100"),
     ],
 )

@@ -76,12 +76,24 @@ Trace = Annotated[
 
 
 def _help() -> str:
-    """The help, with every sampler that there is and its settings."""
-    entries = []
-    for name, entry in catalogue.samplers().items():
-        settings = ", ".join(key if value == "none" else f"{key}={value}" for key, value in entry.settings.items())
-        entries.append(fill(f"{name:<13} {settings}", 76, subsequent_indent=" " * 14, break_on_hyphens=False))
-    return HELP.replace("SAMPLERS", "\n".join(entries))
+    """The help, with every sampler that there is, its settings, their defaults and their legal words."""
+    width = max(map(len, catalogue.samplers())) + 2
+    about = (
+        "The samplers and their settings with the defaults, of several words the first (steps is the total over all "
+        f"blocks; cache: {', '.join(catalogue.words()['cache'])}):"
+    )
+    entries = {about: ""} | {
+        f"{name:<{width}}{', '.join(_shown(*setting) for setting in entry.settings.items())}": " " * width
+        for name, entry in catalogue.samplers().items()
+    }
+    lines = [fill(text, LINE, subsequent_indent=indent, break_on_hyphens=False) for text, indent in entries.items()]
+    return HELP + "\n".join(lines)
+
+
+def _shown(setting: str, default: str) -> str:
+    """A setting with its default, the first of its words; without where that is none."""
+    words = [word for word in catalogue.words().get(setting, ()) if word != default]
+    return setting if default == "none" else f"{setting}={'|'.join([default, *words])}"
 
 
 HELP = r"""Answer or continue prompts, or fill the holes of a text, with any published sampler.
@@ -93,9 +105,8 @@ Example: unveil decode lab-sudoku "1000\n0002\n4003\n0000\n=\n" --watch
 Example: unveil decode lab-sudoku --infill "1000\n0002\n4003\n0000\n=\n1\[MASK:17]1"
 
 \b
-The samplers and their settings (steps is the total over all blocks):
-SAMPLERS
 """.replace("\\b", "\b")
+LINE = 78  # columns of the list of samplers: it fits a terminal of 80
 COMMAND = {"help": _help()}
 
 

@@ -12,15 +12,15 @@ from unveil.cli.errors import keeping
 from unveil.terminal import err, out, plain
 
 PROBES = tuple(catalogue.probes())
-QUICK = ("masks", "position", "dots", "gradients")  # what is asked where nothing is said
+QUICK = tuple(name for name, entry in catalogue.probes().items() if entry.constants.get("quick"))
 
 Probes = Annotated[
     list[str] | None,
     typer.Option(
         "--probe",
         metavar="NAME",
-        help=f"What to measure: {', '.join(PROBES)}, or all (without points, points-masks and "
-        f"hotpotqa, which have questions of their own). Repeat it for several. Default: {', '.join(QUICK)} (with one "
+        help=f"What to measure: {', '.join(PROBES)}, or all (without points, points-masks and hotpotqa, "
+        f"which have questions of their own). Repeat it for several. Default: {', '.join(QUICK)} (with one "
         "order of a question's examples, not 30).",
         show_default=False,
     ),

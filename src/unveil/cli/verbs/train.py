@@ -109,6 +109,9 @@ RewardFunction = Annotated[
 ]
 
 
+NONE = {"lora": "none", "block": "full"}  # for functions to which None means: as the preset has it
+
+
 class WithSettings(TyperCommand):
     """A training, whose help ends with its settings."""
 
@@ -237,9 +240,8 @@ def policy(
     """
     from unveil import train
 
-    texts = {"alpha": alpha, "block": block if block != "full" else None}
-    given = read_values(kind_of("policy"), [f"{name}={text}" for name, text in texts.items() if text is not None])
-    given |= {"block": "full"} if block == "full" else {}
+    texts = {"alpha": alpha, "block": "none" if block == "full" else block}
+    given = _values("policy", [f"{name}={text}" for name, text in texts.items() if text is not None])
     given |= {"task": task, "reward": reward, "data": data, "preset": preset, "allow_code_execution": code}
     _run(train.policy, "policy", out, settings, model=model, resume=resume, threads=threads, **given)
 
@@ -254,6 +256,12 @@ def kind_of(name: str) -> type[Any]:
     return {kind.name: kind for kind in (SFT, MaskAgnosticTuning, TrajectoryTuning, PolicyTraining)}[name]
 
 
+def _values(name: str, items: Sequence[str]) -> dict[str, Any]:
+    """Settings of a training from `key=value`, as its function takes them. ValueError as `read_values`."""
+    values = read_values(kind_of(name), items)
+    return {key: NONE.get(key) if value is None else value for key, value in values.items()}
+
+
 def _run(
     training: "Callable[..., Trained]", name: str, folder: Path | None, settings: Sequence[str] | None, **given: Any
 ) -> None:
@@ -264,7 +272,7 @@ def _run(
     import torch
 
     folder = folder or Path("runs") / name
-    given |= read_values(kind_of(name), settings or [])
+    given |= _values(name, settings or [])
     with keeping(f"The run in {folder} is kept: the same command with --resume goes on."):
         try:
             trained = training(out=folder, **given)

@@ -57,25 +57,18 @@ def gradient(model: Model, row: Row) -> tuple[Prediction, Float[Tensor, " L"]]:
 
 @contextmanager
 def _leaves(denoiser: Transformer | Borrowed) -> Iterator[list[Tensor]]:
-    """The input embeddings of the forwards inside, cut off from the weights and ready for gradients.
-
-    Our layers keep no activations: a prompt that a model can answer shall not be too long for its gradients.
-    """
-    ours = denoiser if isinstance(denoiser, Transformer) else None
-    recompute, leaves = ours is not None and ours.recompute, list[Tensor]()
+    """The input embeddings of the forwards inside, cut off from the weights and ready for gradients."""
+    leaves = list[Tensor]()
 
     def cut(module: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> Tensor:
         leaves.append(output.detach().requires_grad_())
         return leaves[-1]
 
     hook = denoiser.embed.register_forward_hook(cut)
-    if ours is not None:
-        ours.gradient_checkpointing_enable()
     try:
-        yield leaves
+        with denoiser.recomputing():
+            yield leaves
     finally:
-        if ours is not None:
-            ours.recompute = recompute
         hook.remove()
 
 

@@ -13,8 +13,9 @@ from unveil.diagnostics.context.probe import Probe
 from unveil.diagnostics.context.probes import chosen
 from unveil.diagnostics.context.probes.elsewhere import Texts
 from unveil.diagnostics.context.report import Report, report_of
-from unveil.diagnostics.context.run import measure
-from unveil.terminal import bars
+from unveil.diagnostics.context.run import check_numbers, measure
+from unveil.settings import listed
+from unveil.terminal import bars, err
 
 ITEMS = "items.jsonl"  # in the folder of a diagnosis: a line for every answer
 
@@ -42,7 +43,11 @@ class Diagnosis:
     def wanted(self) -> list[Probe]:
         """The probes. ValueError for names, numbers and files that do not fit."""
         grid = None if self.masks is None else tuple(sorted({*self.masks}))
-        return with_texts(chosen(self.probes, grid, chat=self.chat), self.hotpotqa)
+        return with_texts(chosen(self._names, grid, chat=self.chat), self.hotpotqa)
+
+    @property
+    def _names(self) -> list[str] | None:
+        return None if self.probes is None else listed(self.probes)
 
     def sources(self) -> list[RuleTask]:
         """The tasks. ValueError as `rule_task`."""
@@ -50,20 +55,24 @@ class Diagnosis:
 
     def check(self) -> None:
         """ValueError for whatever can be known before a model is loaded."""
+        check_numbers(draws=self.draws, limit=self.limit)
         check_questions(self.wanted(), self.sources(), self.limit)
 
     def left_out(self, model: Model) -> list[str]:
         """The probes that say nothing of this model, for they need one that reads [MASK]."""
-        fit = {one.name for one in chosen(self.probes, causal=model.denoiser.outline.causal, chat=self.chat)}
+        fit = {one.name for one in chosen(self._names, causal=model.denoiser.outline.causal, chat=self.chat)}
         return [one.name for one in self.wanted() if one.name not in fit]
 
     def of(self, model: Model, *, tokens: int = 16384, items: Path | None = None) -> Report:
         """Ask the model, `tokens` columns at a time, and report; answers are kept in `items`, a JSON-lines file.
 
-        What is in the file is not asked again. ValueError for a chat with a model that has no template, and as
-        `measure`.
+        What is in the file is not asked again; probes that are left out are told. ValueError for a chat with a model
+        that has no template, and as `measure`.
         """
         left, tasks = self.left_out(model), self.sources()
+        if left:
+            why = "left out, for the model is causal and they need one that reads [MASK]"
+            err().print(f"{why}: {', '.join(left)}", soft_wrap=True)
         probes = [one for one in self.wanted() if one.name not in left]
         if self.chat and model.chat is None:
             raise ValueError(f"{model.name} has no chat template: ask without chat")
@@ -83,7 +92,7 @@ class Diagnosis:
 def tasks_of(names: Sequence[str] | None, pools: Path | None, letters: str) -> list[RuleTask]:
     """The tasks of these names, each once; without names all. ValueError as `rule_task`."""
     words: Any = (None if pools is None else str(pools), letters)
-    return [rule_task(name, *words) for name in dict.fromkeys(names)] if names else list(suite(*words))
+    return [rule_task(name, *words) for name in dict.fromkeys(listed(names))] if names else list(suite(*words))
 
 
 def with_texts(probes: Sequence[Probe], hotpotqa: Path | None) -> list[Probe]:

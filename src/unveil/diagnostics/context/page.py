@@ -84,7 +84,7 @@ def markdown_page(report: Report) -> str:
     text += [_markdown_table(_card(report)), _marked(report.how)]
     for probe in report.probes:
         table = report.tables[probe.name]
-        text += [f"## {probe.title}", f"{_explained(report, probe)} ({probe.source}.)"]
+        text += [f"## {probe.title}", f"{_explained(report, probe)} (The paper's {probe.source}.)"]
         text += [f"![{probe.title}]({probe.name}.png)"]
         text += [f"Numbers (x: {_marked(probe.axis)}): [{probe.name}.csv]({probe.name}.csv)"]
         text += [_markdown_table(rows_of(table))] if len(table) <= LONG else []
@@ -124,6 +124,7 @@ def _card(report: Report) -> Rows:
 
 def _opening(report: Report) -> str:
     return (
+        f"The probes follow a paper, {PAPER}. "
         "The model answers questions whose rule is not stated: some examples in the prompt show it, others follow "
         "another rule and distract. What varies is where things stand and what follows the question; a model that "
         "reads its whole prompt, and only what matters in it, answers always alike. A useful example, a distracting "
@@ -136,7 +137,7 @@ def _intervals() -> str:
         "Intervals are of 95 %. In pictures and tables: over tasks Student's, which says what other tasks might give; "
         "over questions Wilson's (Student's where it is not about right answers), which says what other questions of "
         "these tasks might give. In the report card: bootstrap over tasks and over the questions within them, with the "
-        f"same questions compared under all settings. Experiments (E1 to E12) and figures are those of {PAPER}."
+        "same questions compared under all settings."
     )
 
 
@@ -159,8 +160,9 @@ def _explained(report: Report, probe: Probe) -> str:
 def _section(report: Report, probe: Probe, picture: bytes) -> str:
     table = report.tables[probe.name]
     source = f"data:image/png;base64,{b64encode(picture).decode()}"
+    aside = f"{probe.name}: the paper's {probe.source}"
     return (
-        f'<h2>{escape(probe.title)} <span class="aside">{escape(probe.name)}: {escape(probe.source)}</span></h2>\n'
+        f'<h2>{escape(probe.title)} <span class="aside">{escape(aside)}</span></h2>\n'
         f"<p>{escape(_explained(report, probe))}</p>\n"
         f'<img alt="{escape(probe.title)}" src="{source}">\n'
         f"<details><summary>numbers (x: {escape(probe.axis)})</summary>\n{_html_table(rows_of(table))}</details>\n"

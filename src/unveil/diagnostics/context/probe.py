@@ -24,15 +24,20 @@ class Probe:
 
     name: ClassVar[str]  # as typed: "masks"
     title: ClassVar[str]
-    source: ClassVar[str]  # E1 to E12 count the paper's experiments, "Fig." is its figure
+    source: ClassVar[str]  # where the paper has it: "Fig. 4", "appendix A.3, Fig. 20"
     varied: ClassVar[str]  # one sentence: what is varied
     shows: ClassVar[str]  # one sentence: how to read the picture
     axis: ClassVar[str]  # what x is
     causal: ClassVar[bool] = False  # whether it says anything of a model that reads from left to right
     chat: ClassVar[bool] = True  # whether its prompts can be chats
+    quick: ClassVar[bool] = False  # whether it is asked where no probe is named
     own: ClassVar[bool] = False  # whether it has questions of its own: then it must be asked for by name
 
     layout: Arrangement = Arrangement()
+
+    def quickly(self) -> "Probe":
+        """As it is asked where no probe is named."""
+        return self
 
     @property
     def num_questions(self) -> int | None:

@@ -13,8 +13,7 @@ from unveil.canvas import Canvas
 from unveil.decoding.model import Model
 from unveil.diagnostics.context.rows import Row
 from unveil.models.attention import BlockCausal, Causal, Rule
-from unveil.models.denoiser import Prediction, Want
-from unveil.models.transformer import Transformer
+from unveil.models.denoiser import Denoiser, Prediction, Want
 from unveil.sampling.recipes import llada
 
 
@@ -46,7 +45,7 @@ class FirstMask:
         read = canvas.column == canvas.start[:, None]
         beginnings = [tuple(row.ids[: _shared(rule, row)]) for row in rows]
         want = Want(entropy=True, forbid=(model.denoiser.outline.blank_id,))
-        if any(beginnings) and isinstance(model.denoiser, Transformer):  # which has a cache
+        if any(beginnings) and model.denoiser.outline.caches:
             out = _after(model.denoiser, canvas, read, want, beginnings)
         else:
             out = model.denoiser(canvas, canvas.inside, read, None, want)
@@ -68,7 +67,7 @@ def _shared(rule: Rule, row: Row) -> int:
 
 
 def _after(
-    denoiser: Transformer, canvas: Canvas, read: Bool[Tensor, "B L"], want: Want, beginnings: list[tuple[int, ...]]
+    denoiser: Denoiser, canvas: Canvas, read: Bool[Tensor, "B L"], want: Want, beginnings: list[tuple[int, ...]]
 ) -> Prediction:
     """The same as a forward of everything, where each row's beginning sees nothing after it."""
     kinds = {beginning: kind for kind, beginning in enumerate(dict.fromkeys(beginnings))}

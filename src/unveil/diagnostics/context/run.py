@@ -89,13 +89,18 @@ def measure(
     return records
 
 
+def check_numbers(**numbers: int | str) -> None:
+    """ValueError for a number below 1."""
+    for name, number in numbers.items():
+        if isinstance(number, int) and number < 1:
+            raise ValueError(f"{name} is {number}; it must be at least 1")
+
+
 def _check(sources: Sequence[FewShot], cells: Sequence[Cell], draws: int | str, limit: int, tokens: int) -> None:
     for name, given in (("sources", sources), ("cells", cells)):
         if not given:
             raise ValueError(f"no {name}: give at least one")
-    for name, number in (("draws", draws), ("limit", limit), ("tokens", tokens)):
-        if isinstance(number, int) and number < 1:
-            raise ValueError(f"{name} is {number}; it must be at least 1")
+    check_numbers(draws=draws, limit=limit, tokens=tokens)
     names = [source.name for source in sources]
     if twice := {name for name in names if names.count(name) > 1}:
         raise ValueError(f"two sources are called {min(twice)}: leave one out")

@@ -19,7 +19,7 @@ COMMITS: dict[str, Selector] = {
     "current": Select(pick=Above(bar=-1.0)),
     "first": Never(),
 }
-KEEPS_LATER = ("dual", "near", "block")  # caches that do not compute the columns after a block again
+KEEPS_LATER = ("dual", "near")  # caches that do not compute the columns after a block again
 
 
 def evotoken(
@@ -46,7 +46,7 @@ def evotoken(
     `commit`: best, the most confident candidate since the mask was opened (theirs); consistent, the same, and it is
     what is shown; current, the last candidate; first, no revision, and what was written is shown. For `settle`
     forwards a full block is still revised, `converged` ends a block once all its masks are that sure (both ours).
-    `lookahead` softens later blocks, unless the cache keeps them as they are (dual, near, block).
+    `lookahead` softens later blocks, unless the cache keeps them as they are (dual, near).
     """
     if steps is not None and threshold is not None:
         raise ValueError("steps and threshold exclude each other: give one")

@@ -5,11 +5,7 @@ from dataclasses import replace
 
 from unveil import catalogue
 from unveil.diagnostics.context.probe import OverMasks, Probe
-from unveil.diagnostics.context.probes.appended import Dots, Masks
-from unveil.diagnostics.context.probes.placement import Gradients, Position
 from unveil.settings import nearest
-
-QUICK: tuple[Probe, ...] = (Masks(), Position(), Dots(), Gradients(orders=1))  # gradients take long
 
 
 def kinds() -> dict[str, type[Probe]]:
@@ -22,6 +18,11 @@ def probe(name: str, grid: Sequence[int] | None = None) -> Probe:
     if name not in catalogue.probes():
         raise ValueError(f"unknown probe {name!r}: {nearest(name, catalogue.probes())}")
     return _over(kinds()[name](), grid)
+
+
+def quick() -> list[Probe]:
+    """The probes that are asked where none is named."""
+    return [kind().quickly() for kind in kinds().values() if kind.quick]
 
 
 def _over(found: Probe, grid: Sequence[int] | None) -> Probe:
@@ -40,7 +41,7 @@ def chosen(
     every = [name for name, kind in kinds().items() if not kind.own]
     named = [] if names is None else [one for name in names for one in (every if name == "all" else [name])]
     probes = (
-        [_over(found, grid) for found in QUICK] if names is None else [probe(n, grid) for n in dict.fromkeys(named)]
+        [_over(found, grid) for found in quick()] if names is None else [probe(n, grid) for n in dict.fromkeys(named)]
     )
     fit = [found for found in probes if (found.causal or not causal) and (found.chat or not chat)]
     if len(fit) < len(probes) and names is not None and "all" not in names:

@@ -25,11 +25,12 @@ from unveil.diagnostics.context.tables import Point, Table, by_series, correct, 
 
 @dataclass(frozen=True, kw_only=True)
 class Masks(OverMasks):
-    """E4."""
+    """How many masks follow the question."""
 
     name: ClassVar[str] = "masks"
+    quick: ClassVar[bool] = True
     title: ClassVar[str] = "What appended masks cost"
-    source: ClassVar[str] = "E4, Fig. 4"
+    source: ClassVar[str] = "Fig. 4"
     varied: ClassVar[str] = (
         "The same prompts, useful and distracting examples mixed, are followed by more and more masks; the answer is "
         "always read at the first one, after one forward."
@@ -64,11 +65,11 @@ class Masks(OverMasks):
 
 @dataclass(frozen=True, kw_only=True)
 class Confidence(Masks):
-    """E10: E4's records, read for how sure the model is."""
+    """How many masks follow the question: the answers of Masks, read for how sure the model is."""
 
     name: ClassVar[str] = "confidence"
     title: ClassVar[str] = "How sure the model is"
-    source: ClassVar[str] = "E10, Fig. 24"
+    source: ClassVar[str] = "appendix A.6, Fig. 24"
     varied: ClassVar[str] = (
         "The prompts are those of the probe of masks; confidence is the probability of the answer given, entropy that "
         "of all tokens but [MASK] at the first mask, in nats."
@@ -99,14 +100,16 @@ class Confidence(Masks):
 
 @dataclass(frozen=True, kw_only=True)
 class Dots(OverMasks):
-    """E6. In the place of all masks of the `grid` but the fewest as many dots or EOS; the paper's dots in infilling.
+    """What is appended: in the place of all masks of the `grid` but the fewest as many dots or EOS.
 
-    Dots and EOS in the generation format are ours: the paper's dots have another format than its masks.
+    The paper's dots follow infilling, another format than its masks have; dots and EOS in the generation format are
+    ours.
     """
 
     name: ClassVar[str] = "dots"
+    quick: ClassVar[bool] = True
     title: ClassVar[str] = "Is it the masks, or only the length?"
-    source: ClassVar[str] = "E6, Fig. 6 (dots after infilling; the others are controls of our own)"
+    source: ClassVar[str] = "Fig. 6 (dots after infilling; the others are controls of our own)"
     varied: ClassVar[str] = (
         "Dots or EOS tokens take the place of the masks that are added: the prompt becomes as long without them."
     )
@@ -142,11 +145,11 @@ class Dots(OverMasks):
 
 @dataclass(frozen=True, kw_only=True)
 class Steps(OverMasks):
-    """E7. As many `steps` of LLaDA's sampler, or one for each mask if that is fewer, against one forward."""
+    """How the masks are opened: `steps` of LLaDA's sampler, or one a mask if that is fewer, against one forward."""
 
     name: ClassVar[str] = "steps"
     title: ClassVar[str] = "One forward, or many steps"
-    source: ClassVar[str] = "E7, Fig. 7"
+    source: ClassVar[str] = "Fig. 7"
     varied: ClassVar[str] = (
         "The masks are answered at once in one forward, or opened over many steps, either in random order or the most "
         "confident first."
@@ -178,11 +181,11 @@ class Steps(OverMasks):
 
 @dataclass(frozen=True, kw_only=True)
 class MasksPosition(OverMasks):
-    """E8: E1 in the generation format, with each number of masks."""
+    """Where the relevant examples stand, as in Position, in the generation format with each number of masks."""
 
     name: ClassVar[str] = "masks-position"
     title: ClassVar[str] = "Masks, by where the useful examples stand"
-    source: ClassVar[str] = "E8, Fig. 8"
+    source: ClassVar[str] = "Fig. 8"
     varied: ClassVar[str] = (
         "The useful examples move from the beginning of the prompt to the question, under several numbers of masks."
     )
@@ -202,7 +205,7 @@ class MasksPosition(OverMasks):
 
 @dataclass(frozen=True, kw_only=True)
 class Degradation(OverMasks):
-    """The protocol of Figs. 21 and 22: relative loss over the `grid` under so many `steps` in random order."""
+    """How many masks there are, opened in so many `steps` in random order: the relative loss over the `grid`."""
 
     name: ClassVar[str] = "degradation"
     title: ClassVar[str] = "What masks cost in few steps"
@@ -239,7 +242,7 @@ class Degradation(OverMasks):
 
 @dataclass(frozen=True, kw_only=True)
 class Need(OverMasks):
-    """E9. What a task gains from more examples, against what it loses by masks: the ends of the `grid`.
+    """How many examples a task has: what it gains from more of them, against its loss by masks, the `grid`'s ends.
 
     The paper compares 25 with 5 examples that are all relevant. Here the mixture stays one to four: 10 + 40 examples,
     as in the probe of masks, against a fifth of them, 2 + 8. R takes the gain from every other question and the change
@@ -248,7 +251,7 @@ class Need(OverMasks):
 
     name: ClassVar[str] = "need"
     title: ClassVar[str] = "Do tasks that need their examples suffer more?"
-    source: ClassVar[str] = "E9, Fig. 20"
+    source: ClassVar[str] = "appendix A.3, Fig. 20"
     varied: ClassVar[str] = (
         "Each dot is a task: to the right is what it gains from fifty examples instead of ten, upwards is how its "
         "accuracy changes when masks are added."

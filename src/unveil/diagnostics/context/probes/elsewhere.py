@@ -25,11 +25,11 @@ def of_points() -> Sequence[FewShot]:
 
 @dataclass(frozen=True, kw_only=True)
 class Points(Probe):
-    """E12, in which order labelled points stand; `examples`: how many."""
+    """In which order labelled points stand, and where the question; `examples`: how many."""
 
     name: ClassVar[str] = "points"
     title: ClassVar[str] = "Points to classify: which examples stand near the question"
-    source: ClassVar[str] = "E12, Fig. 26"
+    source: ClassVar[str] = "appendix A.8, Fig. 26"
     varied: ClassVar[str] = (
         "Points of three numbers are labelled by the side of a boundary; they stand in any order, or sorted by their "
         "distance to the point that is asked for, which comes last or first."
@@ -99,11 +99,11 @@ class Shares(Probe):
 
 @dataclass(frozen=True, kw_only=True)
 class PointsMasks(Shares):
-    """E12 with masks."""
+    """How many masks follow labelled points."""
 
     name: ClassVar[str] = "points-masks"
     title: ClassVar[str] = "Points to classify: what masks cost"
-    source: ClassVar[str] = "E12, Fig. 27"
+    source: ClassVar[str] = "appendix A.8, Fig. 27"
     varied: ClassVar[str] = "Thirty labelled points, then the question, then more and more masks."
     shows: ClassVar[str] = "The masks say nothing about the point: a line that falls is a model that they distract."
 
@@ -116,11 +116,11 @@ class PointsMasks(Shares):
 
 @dataclass(frozen=True, kw_only=True)
 class Texts(Shares):
-    """E11: HotpotQA's questions with two options, from the file `path`, or from the hub."""
+    """How many masks follow HotpotQA's questions with two options, from the file `path`, or from the hub."""
 
     name: ClassVar[str] = "hotpotqa"
     title: ClassVar[str] = "Texts to read: what masks cost"
-    source: ClassVar[str] = "E11, Fig. 25"
+    source: ClassVar[str] = "appendix A.7, Fig. 25"
     varied: ClassVar[str] = "Ten articles, a question about them with two options, then more and more masks."
     shows: ClassVar[str] = "The masks say nothing about the articles: a line that falls is a model that they distract."
 

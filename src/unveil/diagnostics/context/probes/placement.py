@@ -1,7 +1,7 @@
 """Probes of where things stand in the prompt: useful examples, the question, and what the answer hangs on."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import ClassVar
 
 from unveil.diagnostics.context.attribution import Attribution
@@ -21,11 +21,12 @@ GROUPS = {  # of tokens, as a reading calls them and as a reader does
 
 @dataclass(frozen=True, kw_only=True)
 class Position(Probe):
-    """E1. `fractions`: shares of the distractors that stand before the relevant examples."""
+    """Where the relevant examples stand: `fractions` are the shares of the distractors that stand before them."""
 
     name: ClassVar[str] = "position"
+    quick: ClassVar[bool] = True
     title: ClassVar[str] = "Where the useful examples stand"
-    source: ClassVar[str] = "E1, Fig. 1"
+    source: ClassVar[str] = "section 4, Fig. 1"
     varied: ClassVar[str] = (
         "Ten examples that show the rule stand together; they move through forty examples of another rule, from the "
         "beginning of the prompt to its end, right before the question."
@@ -54,11 +55,11 @@ class Position(Probe):
 
 @dataclass(frozen=True, kw_only=True)
 class Question(Probe):
-    """E2. The question left of all examples, in the middle of them, or right; `fractions` as in E1."""
+    """Where the question stands, left of all examples, in the middle of them or right; `fractions` as in Position."""
 
     name: ClassVar[str] = "question"
     title: ClassVar[str] = "Where the question stands"
-    source: ClassVar[str] = "E2, Fig. 2"
+    source: ClassVar[str] = "section 4, Fig. 2"
     varied: ClassVar[str] = (
         "The question, with its mask, stands before all examples, in the middle of them, or after them, while the "
         "useful examples move from the beginning to the end."
@@ -83,11 +84,11 @@ class Question(Probe):
 
 @dataclass(frozen=True, kw_only=True)
 class Length(Probe):
-    """E5. `distractors`: how many; `masks` against a `share` of the other tokens."""
+    """How many `distractors` there are, once with `masks`, once with a `share` of the other tokens as masks."""
 
     name: ClassVar[str] = "length"
     title: ClassVar[str] = "Longer prompts with more masks"
-    source: ClassVar[str] = "E5, Fig. 5"
+    source: ClassVar[str] = "Fig. 5"
     varied: ClassVar[str] = (
         "Distracting examples are added to ten useful ones, once with few masks after the question and once with many: "
         "a fixed share of the input's length."
@@ -120,7 +121,7 @@ class Length(Probe):
 
 @dataclass(frozen=True, kw_only=True)
 class Orders(Probe):
-    """E3. `orders`: how many shuffles of a question's examples; `questions`: the most of each task."""
+    """In which order the examples stand: so many `orders` for each question; `questions`: the most of each task."""
 
     orders: int = 30
     questions: int = 20
@@ -133,11 +134,12 @@ class Orders(Probe):
 
 @dataclass(frozen=True, kw_only=True)
 class Gradients(Orders):
-    """E3 with `masks` at the end, as in table 1."""
+    """In which order the examples stand, with `masks` at the end."""
 
     name: ClassVar[str] = "gradients"
+    quick: ClassVar[bool] = True
     title: ClassVar[str] = "What the answer hangs on"
-    source: ClassVar[str] = "E3, Table 1"
+    source: ClassVar[str] = "Table 1"
     varied: ClassVar[str] = (
         "The examples stand in random orders; for each the gradient of the answer's logit is taken with respect to "
         "every token's embedding."
@@ -150,6 +152,10 @@ class Gradients(Orders):
     causal: ClassVar[bool] = True
 
     masks: int = 50
+
+    def quickly(self) -> "Gradients":
+        """With one order of a question's examples: gradients take long."""
+        return replace(self, orders=1)
 
     def points(self) -> list[Point]:
         """A point for each order; the table joins them."""
@@ -181,11 +187,11 @@ class Gradients(Orders):
 
 @dataclass(frozen=True, kw_only=True)
 class GradientsInfill(Orders):
-    """E3 with one mask, in infilling, and the question where E2 has it."""
+    """In which order the examples stand, and where the question, with one mask, in infilling."""
 
     name: ClassVar[str] = "gradients-infill"
     title: ClassVar[str] = "What the answer hangs on, by the place of the question"
-    source: ClassVar[str] = "E3, Fig. 3"
+    source: ClassVar[str] = "section 4, Fig. 3"
     varied: ClassVar[str] = (
         "The question, with its mask, stands after all examples, in the middle of them, or before them; these stand in "
         "random orders, and for each the gradient of the answer's logit is taken with respect to every token's "

@@ -12,10 +12,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.tasks.sources import hub
+from unveil import catalogue
 from unveil.tasks import (
     GSM8K,
     SVAMP,
-    TASKS,
     Benchmark,
     Compared,
     Countdown,
@@ -45,7 +45,7 @@ def test_what_a_task_can_do(name: str) -> None:
     found = task(name)
     assert isinstance(found, Task) and found.name == name and found.num_masks > 0 and found.describe
     assert {kind for kind in (Generated, Benchmark, Compared) if isinstance(found, kind)} == ABLE[name]
-    assert set(ABLE) <= set(TASKS)
+    assert set(ABLE) <= set(catalogue.tasks())
 
 
 def test_a_task_that_makes_no_problems() -> None:
@@ -277,7 +277,7 @@ def test_an_svamp_without_problems_of_the_split(tmp_path: Path, split: Any, othe
 
 @pytest.mark.parametrize("spec", ["svamp:split=validation", "countdown-text:split=test", "sudoku-text:split=all"])
 def test_an_unknown_split(spec: str) -> None:
-    with pytest.raises(ValueError, match="^split='.*' is not one of "):
+    with pytest.raises(ValueError, match="^split='.*' is unknown: choose one of "):
         task(spec)
 
 
