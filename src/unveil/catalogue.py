@@ -38,12 +38,20 @@ class Entry(NamedTuple):
 
 @cache
 def samplers() -> Mapping[str, Entry]:
-    """Samplers by name: a function called as its file, whose keyword-only parameters are its settings."""
-    return _by_name(
+    """Samplers by name: a function called as its file, whose keyword-only parameters are its settings.
+
+    ImportError for a recipe's file without such a function.
+    """
+    found = _by_name(
         Entry(node.name, module, node.name, _defaults(node))
         for module, node in _top(SAMPLERS)
         if isinstance(node, ast.FunctionDef) and node.name == module.rpartition(".")[2]
     )
+    for module, _ in _files(SAMPLERS[:1]):
+        name = module.rpartition(".")[2]
+        if name not in ("__init__", *found):
+            raise ImportError(f"{module} has no function {name}(new_tokens, *, ...): a sampler is called as its file")
+    return found
 
 
 @cache
@@ -137,16 +145,22 @@ def _named_classes(folders: tuple[str, ...]) -> Mapping[str, Entry]:
 
 
 def _constants(node: ast.ClassDef) -> dict[str, Any]:
-    """The constants that a class defines with an annotation."""
-    lines = (line for line in node.body if isinstance(line, ast.AnnAssign) and isinstance(line.target, ast.Name))
-    return {line.target.id: line.value.value for line in lines if isinstance(line.value, ast.Constant)}  # type: ignore[union-attr]
+    """The constants that a class defines."""
+    found = {}
+    for line in node.body:
+        match line:
+            case ast.AnnAssign(target=ast.Name(id=name), value=ast.Constant(value=value)):
+                found[name] = value
+            case ast.Assign(targets=[ast.Name(id=name)], value=ast.Constant(value=value)):
+                found[name] = value
+    return found
 
 
 def _by_name(entries: Iterator[Entry]) -> Mapping[str, Entry]:
     found: dict[str, Entry] = {}
     for entry in entries:
         if entry.name in found:
-            raise AssertionError(f"{entry.name!r} is in {found[entry.name].module} and in {entry.module}")
+            raise ImportError(f"{entry.name!r} is in {found[entry.name].module} and in {entry.module}: rename one")
         found[entry.name] = entry
     return MappingProxyType(found)
 
@@ -161,4 +175,4 @@ def _files(folders: tuple[str, ...]) -> Iterator[tuple[str, ast.Module]]:
     for folder in folders:
         for path in sorted((HERE / folder).glob("*.py")):
             module = ".".join(("unveil", *path.relative_to(HERE).with_suffix("").parts))
-            yield module, ast.parse(path.read_text("utf-8"))
+            yield module, ast.parse(path.read_text("utf-8"), filename=str(path))

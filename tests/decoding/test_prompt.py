@@ -2,7 +2,6 @@
 
 import sys
 from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -96,7 +95,7 @@ def test_transformers_goes_on_at_the_same_place(models: dict[str, Model], name: 
 
 @pytest.mark.parametrize("name", TEMPLATES)
 def test_a_chat_ends_at_its_turn_as_at_the_end_of_text(models: dict[str, Model], name: str) -> None:
-    assert models[name].end_ids == tuple(models[name].tokenizer.encode("".join(["<eos>", *ENDS[name]])))
+    assert models[name].ends == tuple(models[name].tokenizer.encode("".join(["<eos>", *ENDS[name]])))
 
 
 def test_end_ids_come_once_from_everywhere(tmp_path: Path) -> None:
@@ -104,7 +103,7 @@ def test_end_ids_come_once_from_everywhere(tmp_path: Path) -> None:
     write_json(folder / "generation_config.json", {"eos_token_id": [48, 5]})
     model = load(folder, device="cpu")
     (eos, *_), (eot,) = model.denoiser.architecture.end_ids, model.tokenizer.encode("<eot>")
-    assert model.end_ids == (48, 5, eos) and eot == 48
+    assert model.ends == (48, 5, eos) and eot == 48
 
 
 @pytest.mark.parametrize(("after", "ends"), [
@@ -116,7 +115,7 @@ def test_end_ids_come_once_from_everywhere(tmp_path: Path) -> None:
 def test_a_turn_ends_with_the_special_token_after_the_answer(tmp_path: Path, after: str, ends: list[str]) -> None:
     template = "{% for m in messages %}{{ m.role + ': ' + m.content + 'AFTER' }}{% endfor %}".replace("AFTER", after)
     model = load(chat_folder(tmp_path, template), device="cpu")
-    assert model.end_ids == tuple(model.tokenizer.encode("".join(["<eos>", *ends])))
+    assert model.ends == tuple(model.tokenizer.encode("".join(["<eos>", *ends])))
 
 
 def test_an_answer_is_what_comes_before_the_end_of_its_turn(models: dict[str, Model]) -> None:
@@ -213,18 +212,18 @@ def test_a_template_that_leaves_out_the_answer_cannot_continue_it() -> None:
 
 
 @pytest.mark.parametrize("name", TEMPLATES)
-def test_without_transformers_a_model_with_a_template_takes_raw_text_and_no_chats(
+def test_without_jinja2_a_model_with_a_template_takes_raw_text_and_no_chats(
     models: dict[str, Model], name: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Its rows end where the settings say: what the template writes after an answer is unknown."""
-    monkeypatch.setitem(sys.modules, "transformers", None)
-    with pytest.warns(UserWarning, match=r"pip install .unveil\[hf\].; until then an answer does not end"):
-        bare = load(models[name].name, device="cpu", dtype="float64")
-    assert bare.end_ids == tuple(bare.tokenizer.encode("<eos>")) and bare.chats
+    monkeypatch.setitem(sys.modules, "jinja2", None)
+    bare = load(models[name].name, device="cpu", dtype="float64")
+    with pytest.warns(UserWarning, match=r"no row ends with what .* needs jinja2: pip install .unveil\[hf\]."):
+        assert bare.ends == tuple(bare.tokenizer.encode("<eos>")) and bare.chats
     raw = [bare.asked(text, "A", chat=False) for text in PROMPTS]
-    assert bare.decode(raw) == replace(models[name], end_ids=bare.end_ids).decode(raw)
+    assert bare.decode(raw) == models[name].raw().decode(raw)
     for call in (bare.ids, bare.canvas):
-        with pytest.raises(ValueError, match=r"^the model's chat template needs transformers: pip install 'unveil"):
+        with pytest.raises(ValueError, match=r"^the model's chat template needs jinja2: pip install 'unveil"):
             call(bare.asked("hi"))
 
 

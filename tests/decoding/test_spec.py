@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from unveil import catalogue
 from unveil.decoding.spec import mark, parse_sampler, read_sampler
 from unveil.policies.confidence import ConfidencePolicy, ConfidenceSettings
 from unveil.policies.learned import Learned
@@ -38,7 +39,7 @@ def test_a_name_and_its_settings(text: str, sampler: Sampler) -> None:
     assert parse_sampler(text, 16) == sampler
 
 
-KNOWN = "known are dream, eb_sampler, evotoken, fast_dllm, left_to_right, llada, remdm, policy"
+KNOWN = f"known are {', '.join(catalogue.samplers())}"
 BAD = [
     ("", f"unknown sampler '': {KNOWN}"),
     ("lada", f"unknown sampler 'lada': did you mean 'llada'? {KNOWN}"),
@@ -115,7 +116,10 @@ BAD_POLICIES = [
         "policy:path={},pick=best",
         "pick='best' is unknown: choose one of coins_or_best, some_coins, coin, plackett_luce",
     ),
-    ("policy:path={},scale=0", "scale=0.0 of a policy's rates must be above 0: 1 leaves them as they are"),
+    (
+        "policy:path={},scale=0",
+        "scale=0.0 is outside its range, above 0 to 1,000,000: 1 leaves the rates of a policy as they are",
+    ),
 ]
 
 

@@ -9,8 +9,7 @@ from hypothesis import strategies as st
 
 from tests.laws.parts import DRAWN, MORE_RULES, PLANS, SIZE, assert_same_row, changing, model, samplers, seeded
 from tests.toy import PROMPTS, blank
-from unveil.models.denoiser import Want
-from unveil.models.guidance import Guided
+from unveil.models.denoiser import Guided, Want
 from unveil.sampling.blocks import Blocks
 from unveil.sampling.picks import Quota, Threshold
 from unveil.sampling.queue import decode_queue

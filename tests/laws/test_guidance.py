@@ -8,8 +8,7 @@ import torch
 from tests.laws.parts import PLANS, SIZE, model, samplers, seeded
 from tests.toy import MASK, PROMPTS, blank, toy
 from unveil.canvas import Canvas
-from unveil.models.denoiser import Want
-from unveil.models.guidance import Guided
+from unveil.models.denoiser import Guided, Want
 from unveil.sampling.blocks import Blocks
 from unveil.sampling.picks import Quota
 from unveil.sampling.refresh import DualCache

@@ -7,8 +7,7 @@ import torch.nn.functional as F
 from tests.laws.test_evolving import evotoken
 from tests.toy import MASK, PROMPTS, blank, logits, toy
 from unveil.canvas import Canvas
-from unveil.models.denoiser import Want
-from unveil.models.guidance import Guided
+from unveil.models.denoiser import Guided, Want
 
 
 def test_trajectory_supervision_unrolls_the_samplers_own_step() -> None:

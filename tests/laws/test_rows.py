@@ -11,7 +11,7 @@ from tests.laws.parts import PLANS, SIZE, changing, model, samplers, seeded
 from tests.toy import MASK, PROMPTS, blank, columns_computed, logits, toy
 from unveil.canvas import DECODED, GIVEN, PAD, Canvas
 from unveil.canvas import MASK as MASKED
-from unveil.models.guidance import Guided
+from unveil.models.denoiser import Guided
 from unveil.sampling import recipes
 from unveil.sampling.blocks import Blocks
 from unveil.sampling.picks import Above, Quota, Threshold

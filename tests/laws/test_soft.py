@@ -123,7 +123,7 @@ def test_commits_differ_in_what_is_written_and_shown() -> None:
 
 
 def test_a_block_that_is_sure_ends_early() -> None:
-    at_once, never = walked(12, converged=0.0), walked(12, converged=1.1)
+    at_once, never = walked(12, converged=0.0), walked(12, converged=1.0)
     assert at_once[-1].after.nfe.tolist() == [3] * 3 and never[-1].after.nfe.tolist() == [12] * 3
     pick = Finishing(pick=Quota(steps=4), bar=0.5)
     canvas = blank([[1], [1]], 3)
@@ -178,12 +178,12 @@ def test_later_blocks_soften_unless_a_dual_cache_keeps_them_or_it_is_turned_off(
         ({"cache": "dual", "lookahead": True}, "cache=dual keeps what comes after the block, lookahead reads it anew"),
         ({"mix": "spherical", "commit": "first", "temperature": 1.0}, "mix=spherical with commit=first knows no drawn"),
         ({"least_share": 0.9, "mask_share": 0.3}, "least=0.9 is above most=0.3: give a range"),
-        ({"least_share": -0.1}, r"least_share=-0.1 is outside \[0, 1\]: it is the weight of"),
-        ({"settle": -1}, "settle=-1 is negative"),
-        ({"mask_share": 1.5}, r"mask_share=1.5 is outside \[0, 1\]"),
+        ({"least_share": -0.1}, r"least_share=-0.1 is outside its range, from 0 to 1: the weight of \[MASK\]"),
+        ({"settle": -1}, "settle=-1 is outside its range, from 0 to 65,536: forwards after a block is full"),
+        ({"mask_share": 1.5}, "mask_share=1.5 is outside its range, from 0 to 1"),
         ({"mix": "round"}, "mix='round' is unknown: choose one of linear, spherical"),
         ({"commit": "last"}, "commit='last' is unknown: choose one of best, consistent, current, first"),
-        ({"k": 0}, "k=0 is not positive"),
+        ({"k": 0}, "k=0 is outside its range, from 1 to 64"),
     ],
 )
 def test_bad_settings(values: dict[str, object], fault: str) -> None:

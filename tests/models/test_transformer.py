@@ -11,9 +11,8 @@ from torch import Tensor
 from tests.toy import MASK, NEW, PROMPTS, VOCABULARY, blank, columns_computed, toy
 from unveil.canvas import MASK as MASKED
 from unveil.canvas import SOFT, SOFT_MASK, Canvas
-from unveil.models.attention import BlockCausal, Causal
+from unveil.models.attention import BlockCausal, Causal, Llama3
 from unveil.models.denoiser import Cache, Denoiser, Want
-from unveil.models.rope import Llama3
 from unveil.models.transformer import Architecture, Transformer, initialise, rotate, rotation
 
 LOGITS = Want(proposals=False, logits=True)

@@ -13,8 +13,7 @@ from safetensors.torch import load_file
 from unveil.canvas import Canvas
 from unveil.checkpoints.folder import Folder
 from unveil.checkpoints.weights import load_checkpoint
-from unveil.models.denoiser import Denoiser, Want
-from unveil.models.guidance import Guided
+from unveil.models.denoiser import Denoiser, Guided, Want
 from unveil.models.transformer import Transformer
 from unveil.sampling import recipes
 from unveil.sampling.sampler import Sampler

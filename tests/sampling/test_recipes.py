@@ -20,9 +20,8 @@ from unveil.sampling.scores import Certainty, Chance, Confidence, EndsLast, Marg
 
 def test_every_recipe_decodes_with_its_defaults_one_token_a_forward() -> None:
     canvas = blank(PROMPTS, 8, seed=[1, 2, 3])
-    names = ["dream", "eb_sampler", "evotoken", "fast_dllm", "left_to_right", "llada", "remdm"]
-    assert recipes.__all__ == names == [name for name in catalogue.samplers() if name != "policy"]
-    for name in names:
+    assert recipes.__all__ == [name for name in catalogue.samplers() if name != "policy"]
+    for name in recipes.__all__:
         out = getattr(recipes, name)(8).decode(toy(gain=0.1), canvas)
         assert out.done.all() and not out.undecided.any(), name
         if name in ("llada", "dream", "remdm", "evotoken", "left_to_right"):
@@ -82,7 +81,8 @@ def test_steps_that_fit_are_spent_and_others_are_refused(new: int, block: int | 
         per_block = steps // blocks
         assert out.nfe.tolist() == [(blocks - 1) * per_block + min(per_block, last)]
     else:
-        with pytest.raises(ValueError, match=f"steps={steps} does not fit {new} new tokens in {blocks} block"):
+        fault = f"steps={steps} (does not fit {new} new tokens in {blocks} block|is outside its range)"
+        with pytest.raises(ValueError, match=fault):
             recipes.llada(new, steps=steps, block=block)
 
 
@@ -114,10 +114,10 @@ ERRORS: list[tuple[Callable[[], object], str]] = [
     ),
     (lambda: recipes.llada(0), "new_tokens=0 is not positive: ask for at least 1"),
     (lambda: recipes.remdm(-3), "new_tokens=-3 is not positive: ask for at least 1"),
-    (lambda: recipes.eb_sampler(8, block=0), "block size 0 is not positive: give at least 1, or None for one block"),
+    (lambda: Blocks(size=0), "block size 0 is not positive: give at least 1, or None for one block"),
     (
         lambda: recipes.fast_dllm(8, block=0, steps=2),
-        "block=0 is not positive: give at least 1, or leave it out for one block",
+        "block=0 is outside its range, from 1 to 65,536: leave it out for one block",
     ),
     (
         lambda: recipes.llada(8, steps=9),
@@ -129,10 +129,17 @@ ERRORS: list[tuple[Callable[[], object], str]] = [
         "a multiple of 3 from 3 to 12",
     ),
     (
-        lambda: recipes.llada(8, steps=0),
-        "steps=0 does not fit 8 new tokens in 1 block(s) of 8: it is the total over all blocks and must be from 1 to 8",
+        lambda: recipes.remdm(8, steps=0),
+        "steps=0 is outside its range, from 1 to 65,536: the total of forwards over all blocks",
     ),
-    (lambda: recipes.remdm(8, steps=0), "steps=0 is not positive: decoding needs at least one forward"),
+    (
+        lambda: recipes.fast_dllm(8, threshold=float("nan")),
+        "threshold=nan is not a finite number: give one from 0 to 1",
+    ),
+    (
+        lambda: recipes.evotoken(8, mask_share=1.5),
+        "mask_share=1.5 is outside its range, from 0 to 1: the weight of [MASK]",
+    ),
 ]
 
 

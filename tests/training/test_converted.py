@@ -14,10 +14,10 @@ from tests.training.folder import CODEC, MASK, lines, words
 from unveil.checkpoints.folder import Folder
 from unveil.checkpoints.weights import load_checkpoint
 from unveil.files import read_jsonl
-from unveil.training.lora import LoRA
 from unveil.training.settings import Training
 from unveil.training.sft import SFT
 from unveil.training.trainer import run
+from unveil.training.tuning import LoRA
 
 TRAINING = Training(steps=30, lr=1e-2, warmup=3, validate_every=15, save_every=30)
 

@@ -13,18 +13,18 @@ from tests.checkpoints.published import Tree
 from tests.toy import all_logits, toy
 from tests.training.folder import lines, model_folder, words
 from unveil.checkpoints.adapters import merged, save_adapter
+from unveil.checkpoints.families import Family
 from unveil.checkpoints.families.dream import DREAM
 from unveil.checkpoints.families.llada import LLADA
-from unveil.checkpoints.family import Family
 from unveil.checkpoints.folder import Folder
 from unveil.checkpoints.weights import load_checkpoint
 from unveil.files import read_jsonl
 from unveil.models.transformer import Transformer
 from unveil.objectives.loss import Batch
-from unveil.training.lora import TARGETS, LoRA
 from unveil.training.settings import Training
 from unveil.training.sft import SFT
 from unveil.training.trainer import run
+from unveil.training.tuning import TARGETS, LoRA
 
 LAYOUTS = {
     "plain": {},
@@ -194,9 +194,9 @@ BAD = {
     "64": "'64' is no setting of lora, which are key=value",
     "r=four": "r='four' is not a whole number",
     "dropout=x": "dropout='x' is not a number",
-    "r=0": "LoRA's r=0 is not positive: give at least 1",
-    "alpha=-1": "LoRA's alpha=-1 is not positive: give at least 1",
-    "dropout=1": "LoRA's dropout=1.0 is outside [0, 1): 0 is none",
+    "r=0": "r=0 is outside its range, from 1 to 65,536: the rank of an adapter",
+    "alpha=-1": "alpha=-1 is outside its range, from 1 to 1,048,576: the change is scaled by alpha / r",
+    "dropout=1": "dropout=1.0 is outside its range, from 0 below 1: 0 is none",
     "targets=query|head": "LoRA has no target 'head': choose from query, key, value, output, gate, up, down",
     "targets=": "LoRA has no target '': choose from query, key, value, output, gate, up, down",
 }

@@ -1,5 +1,6 @@
-"""Which columns see which: the mask rules, the flat layout of one forward, and the one call of attention."""
+"""Which columns see which: the mask rules, one forward's flat layout, RoPE's scaling, and the one call of attention."""
 
+import math
 from dataclasses import dataclass
 from typing import Protocol, runtime_checkable
 
@@ -228,3 +229,40 @@ def products(
     stacked = query.reshape(A * G, H // G * W, d)  # heads of a group on top of each other
     scores = torch.baddbmm(bias, stacked, keys.reshape(A * G, C, d).mT, alpha=d**-0.5)
     return torch.bmm(scores.softmax(-1).to(values.dtype), values.reshape(A * G, C, d)).view(A, H, W, d)
+
+
+@runtime_checkable
+class Scaling(Protocol):
+    """(h,) frequencies in radians a column -> (h,) frequencies."""
+
+    def __call__(self, frequency: Float[Tensor, " h"]) -> Float[Tensor, " h"]:
+        """(h,) frequencies -> (h,) scaled frequencies."""
+        ...
+
+
+@dataclass(frozen=True, kw_only=True)
+class Unscaled:
+    """As they are."""
+
+    def __call__(self, frequency: Float[Tensor, " h"]) -> Float[Tensor, " h"]:
+        """(h,) frequencies -> the same."""
+        return frequency
+
+
+@dataclass(frozen=True, kw_only=True)
+class Llama3:
+    """Llama 3.1's (rope_type llama3): what turns slowly is slowed down by `factor`, what turns fast is left alone.
+
+    Between `low` and `high` full turns over the `original` context the two are mixed linearly.
+    """
+
+    factor: float
+    low: float
+    high: float
+    original: int  # columns
+
+    def __call__(self, frequency: Float[Tensor, " h"]) -> Float[Tensor, " h"]:
+        """(h,) frequencies -> (h,) scaled frequencies."""
+        turns = frequency * (self.original / (2 * math.pi))
+        kept = ((turns - self.low) / (self.high - self.low)).clamp(0, 1)
+        return frequency * (kept + (1 - kept) / self.factor)

@@ -14,9 +14,8 @@ from torch import Tensor, nn
 
 from unveil import noise
 from unveil.canvas import Canvas
-from unveil.models.by_ids import IDS, by_ids, sums_suffice
 from unveil.models.denoiser import Prediction, Want
-from unveil.models.probabilities import best, draw, entropy, top, truncate
+from unveil.models.probabilities import IDS, best, by_ids, draw, entropy, sums_suffice, top, truncate
 
 CHUNK = 11 << 20  # logits that the head computes at a time: 44 MiB in float32, and it reads its weights for each
 PART = 1 << 19  # logits that are reduced at a time: their tempered, sorted or exponentiated copies are small

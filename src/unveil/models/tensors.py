@@ -53,6 +53,14 @@ def place(device: str | None = None, dtype: str | None = None) -> tuple[torch.de
         raise ValueError(f"device {chosen!r} is unknown: use cpu, cuda, cuda:1 or mps") from None
     if where.type == "cuda" and not torch.cuda.is_available():
         raise ValueError(f"device {chosen!r} asks for a GPU and torch sees none: use cpu, or install torch for CUDA")
+    if where.type not in ("cpu", "meta"):
+        try:
+            torch.empty(1, device=where)
+        except Exception as error:  # torch lists all that it has where a kind of device is missing, on a page
+            said = (str(error) or type(error).__name__).splitlines()[0].partition(". ")[0]
+            raise ValueError(
+                f"device {chosen!r} cannot be used by this torch ({said[:120]}): use cpu, cuda, cuda:1 or mps"
+            ) from None
     if where.type == "cpu":
         where = torch.device("cpu")  # safetensors knows no cpu:0, as torch calls it among processes
     return where, kind or (torch.float32 if where.type == "cpu" else None)

@@ -16,11 +16,10 @@ from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from unveil.canvas import SOFT, SOFT_MASK, Canvas
-from unveil.models.attention import Bidirectional, Causal, Layout, Rule, attend
+from unveil.models.attention import Bidirectional, Causal, Layout, Rule, Scaling, Unscaled, attend
 from unveil.models.denoiser import Outline, Prediction, Want
 from unveil.models.kv import KVBuffer
 from unveil.models.reduce import answer, shown_ids
-from unveil.models.rope import Scaling, Unscaled
 
 Store = Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]
 

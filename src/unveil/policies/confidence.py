@@ -143,7 +143,7 @@ class Columns:
 
     @classmethod
     def of(cls, seen: Observation) -> "Columns":
-        """Those of an observation."""
+        """The columns that an observation sees."""
         device, asked = seen.seen.device, seen.seen & seen.masked
         counts = torch.stack([seen.seen.sum(1), asked.sum(1)], 1).tolist()
         lengths, asks = [many for many, _ in counts if many], [few for many, few in counts if many]

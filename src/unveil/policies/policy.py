@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 
+from unveil.legal import checked
 from unveil.policies.learned import Learned, Policy
 from unveil.policies.store import load_policy, locate_policy
 from unveil.sampling.blocks import Blocks
@@ -20,6 +21,7 @@ PICKS: dict[str, Pick] = {
 }
 
 
+@checked
 def policy(
     new_tokens: int,
     *,

@@ -6,7 +6,7 @@ from typing import Any
 
 from unveil.diagnostics.context.attribution import Attribution
 from unveil.diagnostics.context.cells import Cell, Record
-from unveil.diagnostics.context.probe import Probe
+from unveil.diagnostics.context.probes import Probe
 
 LETTERS = ("A", "B", "C")
 OTHER = "<b>no</b>"

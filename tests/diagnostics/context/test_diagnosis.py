@@ -57,9 +57,9 @@ WRONG: list[tuple[dict[str, Any], str]] = [
     ({"masks": (7, 7)}, "the numbers of masks are 7; give two or more"),
     ({"masks": (2, 5), "probes": ["position"]}, "no probe varies the number of masks: position"),
     ({"probes": ["question"], "chat": True}, "probe 'question' does not fit a chat; take of "),
-    ({"letters": "loaded"}, "letters is 'loaded'; it must be one of balanced, random"),
-    ({"limit": 0}, "limit is 0; it must be at least 1"),
-    ({"draws": 0}, "draws is 0; it must be at least 1"),
+    ({"letters": "loaded"}, "letters='loaded' is unknown: choose one of balanced, random"),
+    ({"limit": 0}, "limit=0 is outside its range, from 1 to "),
+    ({"draws": 0}, "draws=0 is outside its range, from 1 to "),
     ({"hotpotqa": Path("questions.json")}, "--hotpotqa names a file, but no probe reads it: add --probe hotpotqa"),
     ({"pools": Path("none.json")}, "none.json"),
 ]

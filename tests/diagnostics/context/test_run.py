@@ -207,9 +207,9 @@ def test_a_chat_is_rendered_once_for_all_that_begins_with_it() -> None:
 BAD: dict[str, tuple[dict[str, Any], str]] = {
     "no cells": ({"cells": []}, "^no cells: give at least one$"),
     "no sources": ({"sources": []}, "^no sources: give at least one$"),
-    "no questions": ({"limit": 0}, "^limit is 0; it must be at least 1$"),
-    "no draws": ({"draws": 0}, "^draws is 0; it must be at least 1$"),
-    "no tokens": ({"tokens": 0}, "^tokens is 0; it must be at least 1$"),
+    "no questions": ({"limit": 0}, "^limit=0 is outside its range, from 1 to "),
+    "no draws": ({"draws": 0}, "^draws=0 is outside its range, from 1 to "),
+    "no tokens": ({"tokens": 0}, "^tokens=0 is outside its range, from 1 to "),
     "one name": ({"sources": [*SOURCES, Animals(say=">")]}, "^two sources are called animals: leave one out$"),
 }
 

@@ -12,7 +12,7 @@ from unveil.canvas import Canvas
 from unveil.evaluation.likelihood.bound import Bound, Chain, Estimator, Text, estimator, log_likelihoods
 from unveil.evaluation.likelihood.continuations import Score, greedy, scores
 from unveil.models.attention import Causal
-from unveil.models.guidance import Guided
+from unveil.models.denoiser import Guided
 from unveil.models.transformer import Transformer
 from unveil.sampling.blocks import Blocks
 from unveil.sampling.sampler import Sampler

@@ -89,7 +89,7 @@ def test_windows_score_every_token_once(models: dict[str, Model], length: int, n
 def test_stop_texts_that_no_answer_shows_are_end_ids(models: dict[str, Model]) -> None:
     model = models["front"]
     (eot,) = model.tokenizer.encode("<eot>")
-    assert model.end_ids == (EOS, eot)
+    assert model.ends == (EOS, eot)
     (start,) = model.tokenizer.encode("<start>")
     ends, left = stops(model, ["\n\n", "<start>", "<eot>", "Ü", "a"])
     assert ends == (EOS, eot, start) and left == ("\n\n", "Ü", "a")

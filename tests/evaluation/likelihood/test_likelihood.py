@@ -14,8 +14,7 @@ from unveil.canvas import Canvas
 from unveil.decoding.loading import load
 from unveil.evaluation.likelihood.bound import Bound, Chain, Estimator, Likelihood, Text, estimator, log_likelihoods
 from unveil.models.attention import BlockCausal, Causal
-from unveil.models.denoiser import Cache, Outline, Prediction, Want
-from unveil.models.guidance import Guided
+from unveil.models.denoiser import Cache, Guided, Outline, Prediction, Want
 from unveil.models.transformer import Transformer
 from unveil.tasks import Sums
 

@@ -3,18 +3,18 @@
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 from unveil.decoding.model import Model
 from unveil.diagnostics.context.cells import Cell, Record
 from unveil.diagnostics.context.few_shot.shots import FewShot
-from unveil.diagnostics.context.few_shot.suite import RuleTask, rule_task, suite
-from unveil.diagnostics.context.probe import Probe
-from unveil.diagnostics.context.probes import chosen
+from unveil.diagnostics.context.few_shot.suite import Letters, RuleTask, rule_task, suite
+from unveil.diagnostics.context.probes import Probe, chosen
 from unveil.diagnostics.context.probes.elsewhere import Texts
 from unveil.diagnostics.context.report import Report, report_of
-from unveil.diagnostics.context.run import check_numbers, measure
-from unveil.settings import listed
+from unveil.diagnostics.context.run import measure
+from unveil.legal import OPTIONS, check
+from unveil.settings import listed, one_of
 from unveil.terminal import bars, err
 
 ITEMS = "items.jsonl"  # in the folder of a diagnosis: a line for every answer
@@ -55,7 +55,7 @@ class Diagnosis:
 
     def check(self) -> None:
         """ValueError for whatever can be known before a model is loaded."""
-        check_numbers(draws=self.draws, limit=self.limit)
+        check(OPTIONS, draws=self.draws, limit=self.limit)
         check_questions(self.wanted(), self.sources(), self.limit)
 
     def left_out(self, model: Model) -> list[str]:
@@ -91,7 +91,7 @@ class Diagnosis:
 
 def tasks_of(names: Sequence[str] | None, pools: Path | None, letters: str) -> list[RuleTask]:
     """The tasks of these names, each once; without names all. ValueError as `rule_task`."""
-    words: Any = (None if pools is None else str(pools), letters)
+    words: Any = (None if pools is None else str(pools), one_of("letters", letters, get_args(Letters)))
     return [rule_task(name, *words) for name in dict.fromkeys(listed(names))] if names else list(suite(*words))
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from unveil.diagnostics.context.plots import plot
-from unveil.diagnostics.context.probe import Probe
+from unveil.diagnostics.context.probes import Probe
 from unveil.diagnostics.context.report import Report
 from unveil.diagnostics.context.tables import Line, Table
 from unveil.files import write_json, write_text
@@ -84,7 +84,7 @@ def markdown_page(report: Report) -> str:
     text += [_markdown_table(_card(report)), _marked(report.how)]
     for probe in report.probes:
         table = report.tables[probe.name]
-        text += [f"## {probe.title}", f"{_explained(report, probe)} (The paper's {probe.source}.)"]
+        text += [f"## {probe.title}", f"{_explained(report, probe)} ({_source(probe)}.)"]
         text += [f"![{probe.title}]({probe.name}.png)"]
         text += [f"Numbers (x: {_marked(probe.axis)}): [{probe.name}.csv]({probe.name}.csv)"]
         text += [_markdown_table(rows_of(table))] if len(table) <= LONG else []
@@ -160,13 +160,17 @@ def _explained(report: Report, probe: Probe) -> str:
 def _section(report: Report, probe: Probe, picture: bytes) -> str:
     table = report.tables[probe.name]
     source = f"data:image/png;base64,{b64encode(picture).decode()}"
-    aside = f"{probe.name}: the paper's {probe.source}"
+    aside = f"{probe.name}: {_source(probe)}"
     return (
         f'<h2>{escape(probe.title)} <span class="aside">{escape(aside)}</span></h2>\n'
         f"<p>{escape(_explained(report, probe))}</p>\n"
         f'<img alt="{escape(probe.title)}" src="{source}">\n'
         f"<details><summary>numbers (x: {escape(probe.axis)})</summary>\n{_html_table(rows_of(table))}</details>\n"
     )
+
+
+def _source(probe: Probe) -> str:
+    return f"the paper's {probe.source}" if probe.source else "our own"
 
 
 def _html_table(rows: Rows) -> str:

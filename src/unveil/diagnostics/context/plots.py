@@ -5,9 +5,9 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING
 
-from unveil.diagnostics.context.probe import Probe
+from unveil.diagnostics.context.probes import Probe
 from unveil.diagnostics.context.tables import Line, Table
-from unveil.evaluation.plots import COLOURS, MARKERS
+from unveil.evaluation.plots import COLOURS, MARKERS, literally
 from unveil.files import replacing
 
 if TYPE_CHECKING:
@@ -18,6 +18,7 @@ WIDE = 20  # an x axis whose ends differ by more than this factor is logarithmic
 INTERVALS = "95 % intervals: bars over tasks, bands over test points"
 
 
+@literally
 def plot(probe: Probe, table: Table, path: Path, *, chance: float | None = None) -> None:
     """Write a PNG of a probe's table; `chance` is the accuracy of a guess. Errors: OSError as `replacing`."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg

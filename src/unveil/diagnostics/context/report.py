@@ -4,15 +4,15 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from unveil.diagnostics.context.card import Finding, how
 from unveil.diagnostics.context.cells import Record
 from unveil.diagnostics.context.few_shot.shots import FewShot
-from unveil.diagnostics.context.probe import Probe
-from unveil.diagnostics.context.tables import Table
+from unveil.diagnostics.context.probes import Probe
+from unveil.diagnostics.context.tables import Finding, Table, how
 from unveil.terminal import plain, rendered, table
 
 if TYPE_CHECKING:
     from rich.table import Table as RichTable
+
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -14,6 +14,7 @@ from unveil.diagnostics.context.cells import Cell, Reading, Record
 from unveil.diagnostics.context.few_shot.shots import FewShot
 from unveil.diagnostics.context.rows import ChatTemplate, Encode, Row, row
 from unveil.files import append_line, read_jsonl
+from unveil.legal import OPTIONS, check
 from unveil.models.attention import Bidirectional
 
 WINDOW = 32  # questions whose rows, of all cells, are in memory together
@@ -89,18 +90,11 @@ def measure(
     return records
 
 
-def check_numbers(**numbers: int | str) -> None:
-    """ValueError for a number below 1."""
-    for name, number in numbers.items():
-        if isinstance(number, int) and number < 1:
-            raise ValueError(f"{name} is {number}; it must be at least 1")
-
-
 def _check(sources: Sequence[FewShot], cells: Sequence[Cell], draws: int | str, limit: int, tokens: int) -> None:
     for name, given in (("sources", sources), ("cells", cells)):
         if not given:
             raise ValueError(f"no {name}: give at least one")
-    check_numbers(draws=draws, limit=limit, tokens=tokens)
+    check(OPTIONS, draws=draws, limit=limit, tokens=tokens)
     names = [source.name for source in sources]
     if twice := {name for name in names if names.count(name) > 1}:
         raise ValueError(f"two sources are called {min(twice)}: leave one out")

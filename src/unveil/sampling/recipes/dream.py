@@ -1,5 +1,6 @@
 """Dream's own decoding."""
 
+from unveil.legal import checked
 from unveil.sampling.blocks import steps_in_block
 from unveil.sampling.picks import Pick, Scheduled
 from unveil.sampling.propose import Propose
@@ -9,6 +10,7 @@ from unveil.sampling.scores import Certainty, Confidence, Margin, Noisy, Score
 from unveil.settings import one_of
 
 
+@checked
 def dream(
     new_tokens: int,
     *,

@@ -1,5 +1,6 @@
 """The entropy-bounded sampler."""
 
+from unveil.legal import checked
 from unveil.sampling.blocks import Blocks
 from unveil.sampling.picks import EntropyBound
 from unveil.sampling.propose import Propose
@@ -8,6 +9,7 @@ from unveil.sampling.sampler import Sampler, Select
 from unveil.sampling.scores import Certainty
 
 
+@checked
 def eb_sampler(
     new_tokens: int,
     *,

@@ -1,5 +1,6 @@
 """EvoToken: soft tokens that stay revisable until their block is full."""
 
+from unveil.legal import checked
 from unveil.sampling.blocks import Blocks, steps_in_block
 from unveil.sampling.evolve import SoftTokens
 from unveil.sampling.mixing import Constant, FollowsConfidence, Linear, Share, Spherical, in_unit
@@ -22,6 +23,7 @@ COMMITS: dict[str, Selector] = {
 KEEPS_LATER = ("dual", "near")  # caches that do not compute the columns after a block again
 
 
+@checked
 def evotoken(
     new_tokens: int,
     *,

@@ -1,5 +1,6 @@
 """Fast-dLLM's parallel decoding: thresholds, its factor rule, and caches."""
 
+from unveil.legal import checked
 from unveil.sampling.blocks import Blocks, steps_in_block
 from unveil.sampling.picks import Factor, Pick, Quota, Threshold, Within
 from unveil.sampling.propose import Propose
@@ -7,6 +8,7 @@ from unveil.sampling.refresh import cache_plan
 from unveil.sampling.sampler import Sampler, Select
 
 
+@checked
 def fast_dllm(
     new_tokens: int,
     *,

@@ -1,5 +1,6 @@
 """How causal models decode: one token after the other."""
 
+from unveil.legal import checked
 from unveil.sampling.blocks import Blocks
 from unveil.sampling.picks import Quota
 from unveil.sampling.propose import Propose
@@ -7,6 +8,7 @@ from unveil.sampling.refresh import cache_plan
 from unveil.sampling.sampler import Sampler, Select
 
 
+@checked
 def left_to_right(
     new_tokens: int, *, temperature: float = 0.0, top_p: float = 1.0, top_k: int = 0, cache: str = "none"
 ) -> Sampler:

@@ -1,5 +1,6 @@
 """LLaDA's own decoding."""
 
+from unveil.legal import checked
 from unveil.sampling.blocks import Blocks, steps_in_block
 from unveil.sampling.picks import Quota
 from unveil.sampling.propose import Propose
@@ -9,6 +10,7 @@ from unveil.sampling.scores import Chance, Confidence, EndsLast, Score
 from unveil.settings import one_of
 
 
+@checked
 def llada(
     new_tokens: int,
     *,

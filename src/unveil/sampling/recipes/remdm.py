@@ -1,5 +1,6 @@
 """ReMDM: tokens are masked again while others open."""
 
+from unveil.legal import checked
 from unveil.sampling.blocks import Blocks, steps_in_block
 from unveil.sampling.picks import Closing, Opening
 from unveil.sampling.propose import Propose
@@ -8,6 +9,7 @@ from unveil.sampling.sampler import Sampler, Select
 from unveil.sampling.scores import Chance
 
 
+@checked
 def remdm(
     new_tokens: int,
     *,

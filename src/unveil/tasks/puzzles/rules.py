@@ -6,8 +6,10 @@ place and a category at once. The form follows the extractive sets of Todd et al
 Language Models"; the words shipped (`rules_pools.json`) are our own choice.
 """
 
+import json
 import re
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from os import PathLike
@@ -18,7 +20,6 @@ from typing import Any, ClassVar
 from unveil.tasks.sources import items_of
 from unveil.tasks.splits import Split, check_split, collect
 from unveil.tasks.task import Problem
-from unveil.tasks.words import apart, read_lists
 
 PLACES = ("first", "middle", "last")
 FORM = re.compile(r"(\w+, \w+, \w+\n-> \w+\n)*(\w+), (\w+), (\w+)\n->")
@@ -138,3 +139,26 @@ def _category(pools: Pools, word: str) -> str:
 def _differs(pools: Pools, words: list[str], chosen: str) -> bool:
     """Whether no other word is of the category of the chosen one."""
     return all(word == chosen or word not in pools[_category(pools, chosen)] for word in words)
+
+
+def apart(lists: Mapping[str, Sequence[str]]) -> dict[str, tuple[str, ...]]:
+    """The single words of letters a-z of each category that are in no other, whatever their case."""
+    once = {category: {word.lower(): word for word in words} for category, words in lists.items()}
+    times = Counter(key for words in once.values() for key in words)
+    return {
+        category: tuple(word for key, word in words.items() if re.fullmatch("[A-Za-z]+", word) and times[key] == 1)
+        for category, words in once.items()
+    }
+
+
+def read_lists(file: Path) -> dict[str, list[str]]:
+    """A JSON file {category: [words]}. ValueError for anything else."""
+    try:
+        content = json.loads(file.read_text("utf-8"))
+    except (ValueError, RecursionError) as error:
+        raise ValueError(f"{file} is not JSON ({error}); write {{category: [words]}}") from None
+    lists = list(content.values()) if isinstance(content, dict) else [None]
+    if not all(isinstance(words, list) and all(isinstance(word, str) for word in words) for words in lists):
+        raise ValueError(f"{file} does not hold lists of words by category; write {{category: [words]}}")
+    found: dict[str, list[str]] = content
+    return found

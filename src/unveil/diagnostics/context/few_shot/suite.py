@@ -14,8 +14,8 @@ from typing import ClassVar, Literal, get_args
 
 from unveil.diagnostics.context.few_shot.shots import Shot, Shots
 from unveil.settings import nearest
+from unveil.tasks.puzzles.rules import apart, read_lists
 from unveil.tasks.splits import HOPELESS, Split, check_split, fingerprint, split_of
-from unveil.tasks.words import apart, read_lists
 
 OWN = Path(__file__).with_name("pools.json")
 NEEDED = 10  # words in a pool: below it there are too few questions

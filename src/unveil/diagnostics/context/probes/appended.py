@@ -6,21 +6,28 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from unveil.diagnostics.context.card import (
+from unveil.diagnostics.context.cells import Record
+from unveil.diagnostics.context.probes import COARSE, OverMasks
+from unveil.diagnostics.context.readings import Decoded
+from unveil.diagnostics.context.tables import (
     Finding,
+    Point,
+    Table,
+    by_series,
+    correct,
     correlation,
     finding,
     first_minus_last,
+    found,
     largest_loss,
     level,
     mean_relative_loss,
+    of_cells,
     of_values,
+    paired,
+    quantity,
     relative_loss,
 )
-from unveil.diagnostics.context.cells import Record
-from unveil.diagnostics.context.probe import COARSE, FRACTIONS, OverMasks
-from unveil.diagnostics.context.readings import Decoded
-from unveil.diagnostics.context.tables import Point, Table, by_series, correct, found, of_cells, paired, quantity
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -78,6 +85,7 @@ class Confidence(Masks):
         "Confidence that falls, or entropy that rises, with the number of masks is a model that they make less sure, "
         "whether or not its answers change."
     )
+    quick: ClassVar[bool] = False
 
     def table(self, records: Sequence[Record], labels: Sequence[str]) -> Table:
         """A line for each quantity and each number of masks."""
@@ -177,30 +185,6 @@ class Steps(OverMasks):
         meaning = f"Accuracy with {self.grid[0]} masks minus accuracy with {self.grid[-1]}."
         lines = by_series(self.points()).items()
         return [finding(f"cost of masks, {name}", meaning, first_minus_last, line, records) for name, line in lines]
-
-
-@dataclass(frozen=True, kw_only=True)
-class MasksPosition(OverMasks):
-    """Where the relevant examples stand, as in Position, in the generation format with each number of masks."""
-
-    name: ClassVar[str] = "masks-position"
-    title: ClassVar[str] = "Masks, by where the useful examples stand"
-    source: ClassVar[str] = "Fig. 8"
-    varied: ClassVar[str] = (
-        "The useful examples move from the beginning of the prompt to the question, under several numbers of masks."
-    )
-    shows: ClassVar[str] = (
-        "The distance between two lines is what masks cost when the useful examples stand there, far from the question "
-        "or near."
-    )
-    axis: ClassVar[str] = "distracting examples before the useful ones (right: next to the question)"
-
-    grid: tuple[int, ...] = COARSE
-    fractions: tuple[float, ...] = FRACTIONS
-
-    def points(self) -> list[Point]:
-        """The examples in a block, masks at the end."""
-        return [self.block(f"{n} masks", f, masks=n) for n in self.grid for f in self.fractions]
 
 
 @dataclass(frozen=True, kw_only=True)

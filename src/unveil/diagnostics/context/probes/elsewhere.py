@@ -5,13 +5,12 @@ from dataclasses import dataclass
 from functools import cache, cached_property
 from typing import ClassVar, get_args
 
-from unveil.diagnostics.context.card import Finding, finding, first_minus_last
 from unveil.diagnostics.context.cells import Cell, Record
 from unveil.diagnostics.context.few_shot.classification import NUM_SEEDS, Classification, Kind
 from unveil.diagnostics.context.few_shot.hotpot import HotpotQA
 from unveil.diagnostics.context.few_shot.shots import Arrangement, FewShot, Order, Place
-from unveil.diagnostics.context.probe import Probe
-from unveil.diagnostics.context.tables import Point, by_series
+from unveil.diagnostics.context.probes import Probe
+from unveil.diagnostics.context.tables import Finding, Point, by_series, finding, first_minus_last
 
 SHARES = (0.0, 0.05, 0.1, 0.15, 0.2)
 ORDERS: dict[Order, str] = {"mixed": "any order", "nearest_last": "nearest last", "nearest_first": "nearest first"}

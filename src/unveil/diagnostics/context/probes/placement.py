@@ -5,11 +5,23 @@ from dataclasses import dataclass, replace
 from typing import ClassVar
 
 from unveil.diagnostics.context.attribution import Attribution
-from unveil.diagnostics.context.card import Finding, finding, first_minus_last, level, slope_at
 from unveil.diagnostics.context.cells import Cell, Record
 from unveil.diagnostics.context.few_shot.shots import Place
-from unveil.diagnostics.context.probe import FRACTIONS, Probe
-from unveil.diagnostics.context.tables import Point, Table, Value, by_series, found, of_cells, quantity
+from unveil.diagnostics.context.probes import COARSE, FRACTIONS, OverMasks, Probe
+from unveil.diagnostics.context.tables import (
+    Finding,
+    Point,
+    Table,
+    Value,
+    by_series,
+    finding,
+    first_minus_last,
+    found,
+    level,
+    of_cells,
+    quantity,
+    slope_at,
+)
 
 GROUPS = {  # of tokens, as a reading calls them and as a reader does
     "masks": "masks after the answer's",
@@ -242,3 +254,27 @@ def _example(place: int) -> Value:
 
 def _share(record: Record) -> float:
     return (record.masks - 1) / record.columns
+
+
+@dataclass(frozen=True, kw_only=True)
+class MasksPosition(OverMasks):
+    """Where the relevant examples stand, as in Position, in the generation format with each number of masks."""
+
+    name: ClassVar[str] = "masks-position"
+    title: ClassVar[str] = "Masks, by where the useful examples stand"
+    source: ClassVar[str] = "Fig. 8"
+    varied: ClassVar[str] = (
+        "The useful examples move from the beginning of the prompt to the question, under several numbers of masks."
+    )
+    shows: ClassVar[str] = (
+        "The distance between two lines is what masks cost when the useful examples stand there, far from the question "
+        "or near."
+    )
+    axis: ClassVar[str] = "distracting examples before the useful ones (right: next to the question)"
+
+    grid: tuple[int, ...] = COARSE
+    fractions: tuple[float, ...] = FRACTIONS
+
+    def points(self) -> list[Point]:
+        """The examples in a block, masks at the end."""
+        return [self.block(f"{n} masks", f, masks=n) for n in self.grid for f in self.fractions]

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
-from unveil.models import by_ids as streamed
+from unveil.models import probabilities as streamed
 from unveil.models import reduce as reducing
 from unveil.models.denoiser import Prediction, Want
 from unveil.models.reduce import reduce
