@@ -2,13 +2,19 @@
 
 Each program gets a process of its own in new user, mount, PID, network, IPC and UTS namespaces, as a user without any
 privilege: see launch.py for how it is shut in and judge.py for how it is judged. There is no way to run it without.
+
+A program has Python's own library, the time zones of the system, numpy where it is installed here, an empty folder and
+/dev/null. Not there: any other library, program, file or device, /proc, the network, and further threads or processes.
 """
 
 import marshal
+import re
 import subprocess
 import sys
 from collections.abc import Collection
 from dataclasses import dataclass
+from functools import cache
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Literal, NamedTuple, cast, get_args
 
@@ -19,7 +25,11 @@ CLOSED = {  # a setting of the system, its value where it forbids user namespace
     "kernel/unprivileged_userns_clone": ("0", "1"),
     "kernel/apparmor_restrict_unprivileged_userns": ("1", "0"),
 }
-
+LACKING = re.compile(
+    r"^(?:ModuleNotFoundError|FileNotFoundError|BlockingIOError|PermissionError|RuntimeError: can't start new thread)",
+    re.MULTILINE,
+)  # what a program says that looks for what is not there
+LONGEST = 4000  # bytes of output
 
 Word = Literal["passed", "failed", "timeout"]
 
@@ -28,7 +38,7 @@ class Outcome(NamedTuple):
     """What became of a program."""
 
     verdict: Word
-    output: str  # the end of what it printed, at most 4000 bytes of it: untrusted text
+    output: str  # the end of what it printed, at most 4000 bytes of it: untrusted text, and what it may have lacked
 
     @property
     def passed(self) -> bool:
@@ -38,7 +48,7 @@ class Outcome(NamedTuple):
 
 @dataclass(frozen=True, kw_only=True)
 class Sandbox:
-    """The limits of a program. It sees Python's own library, and no file, process or network outside."""
+    """The limits of a program. It sees Python's own library, numpy, and no file, process or network outside."""
 
     seconds: float = 10.0  # by the clock, and of one processor
     memory_bytes: int = 1 << 30  # of a process: all of them may use `processes` times as much
@@ -55,11 +65,11 @@ class Sandbox:
         """Run `program`, then `checks` with the names that the program defines.
 
         Passed is what reaches the end of the checks: leaving before, by whatever way, is not. The checks see Python's
-        built-in names as they were before the program ran; `names` are those that the program may hide. Raises
-        ValueError where nothing can be isolated.
+        built-in names and the modules that they import as they were before the program ran; `names` are those that
+        the program may hide. Raises ValueError where nothing can be isolated.
         """
         here = Path(__file__)
-        job = {"program": program, "checks": checks, "names": list(names), **vars(self)}
+        job = {"program": program, "checks": checks, "names": list(names), "libraries": _libraries(), **vars(self)}
         word, text = self._told(
             {**job, "judge": here.with_name("judge.py").read_text("utf-8")}, here.with_name("launch.py")
         )
@@ -68,7 +78,8 @@ class Sandbox:
                 f"code cannot be isolated here ({text}). It needs Linux 5.12 or later, with user namespaces, and is "
                 f"never run without. {_remedy()}"
             )
-        return Outcome(cast(Word, word), text)
+        lacks = word == "failed" and LACKING.search(text)
+        return Outcome(cast(Word, word), f"{text[len(_absent()) - LONGEST :]}{_absent()}" if lacks else text)
 
     def _told(self, job: dict[str, Any], script: Path) -> tuple[str, str]:
         """What the script says: a word and a text."""
@@ -82,6 +93,11 @@ class Sandbox:
             )  # fmt: skip
         except subprocess.TimeoutExpired:
             return "timeout", ""
+        if ended.returncode < 0:
+            raise OSError(
+                f"the sandbox was killed by signal {-ended.returncode}, as it is where the machine runs out of memory: "
+                "free some, or judge the answers on another machine"
+            )
         word, _, text = ended.stdout.decode(errors="replace").partition("\n")
         return word, text or ended.stderr.decode(errors="replace").strip().rpartition("\n")[2]
 
@@ -93,6 +109,24 @@ class Sandbox:
                 f"Python does not start in the sandbox ({outcome.verdict}): {outcome.output or 'it says nothing'}. "
                 "Give it more time and memory, or install Python in a folder of its own, not spread over several"
             )
+
+
+@cache
+def _libraries() -> tuple[str, ...]:
+    """The folders of numpy, and of time zones as a package, where they are installed."""
+    found = (find_spec(name) for name in ("numpy", "tzdata"))
+    folders = [Path(spec.origin).resolve().parent for spec in found if spec is not None and spec.origin]
+    folders += [folder.with_name("numpy.libs") for folder in folders]  # what its wheels bring along
+    return tuple(sorted({str(folder) for folder in folders if folder.is_dir()}))
+
+
+def _absent() -> str:
+    """What a program may look for in vain."""
+    numpy = " and numpy" if any("numpy" in path for path in _libraries()) else ""
+    return (
+        f"The sandbox has Python's own library{numpy}, an empty folder and /dev/null; no other library, file, thread, "
+        "process or network.\n"
+    )
 
 
 def _remedy() -> str:

@@ -1,4 +1,4 @@
-"""Runs one program where it can do no harm: a script of its own, started by sandbox.py, with Python's library alone.
+"""Runs one program where it can do no harm: a script of its own, started by the package, with Python's library alone.
 
 This process reads a job and moves into new user, PID, network, IPC and UTS namespaces. Its child is the first
 process of the PID namespace: whatever it starts ends with it. The child makes a root folder of its own (Python and the
@@ -16,11 +16,13 @@ import sys
 from typing import Any, NoReturn
 
 NOBODY = 65534
-LIBRARIES = ("/lib", "/lib64", "/usr/lib", "/usr/lib64", "/etc/ld.so.cache")
+LIBRARIES = ("/lib", "/lib64", "/usr/lib", "/usr/lib64", "/etc/ld.so.cache", "/usr/share/zoneinfo")
+NULL = "/dev/null"
 NEWNS, NEWUTS, NEWIPC, NEWUSER, NEWPID, NEWNET = 0x20000, 0x4000000, 0x8000000, 0x10000000, 0x20000000, 0x40000000
 NOSUID, NODEV, NOEXEC, BIND, REC, PRIVATE = 2, 4, 8, 0x1000, 0x4000, 0x40000
 MOUNT_SETATTR, AT_RECURSIVE, RDONLY, DETACH = 442, 0x8000, 1, 2
-SIGKILL, PDEATHSIG, SECCOMP, CAPBSET_DROP, NO_NEW_PRIVS = 9, 1, 22, 24, 38
+SIGKILL, SIGXCPU, PDEATHSIG, SECCOMP, CAPBSET_DROP, NO_NEW_PRIVS = 9, 24, 1, 22, 24, 38
+TOLD, GRACE = 3, 60  # how judge.py ends a program that would not have ended; milliseconds that it has for saying so
 
 # What is refused inside: sockets (some kinds know no namespaces), memory that no limit counts, and ways to reach keys,
 # other processes and rarely used parts of the kernel. Numbers of the calls on x86_64 and on aarch64.
@@ -93,8 +95,11 @@ def needed() -> list[str]:
     return kept
 
 
-def make_root(paths: list[str], size: int) -> None:
-    """A root folder with `paths`, read-only, and an empty working folder of `size` bytes, which becomes the current."""
+def make_root(paths: dict[str, str], size: int) -> None:
+    """A root folder with `paths`, read-only, and an empty working folder of `size` bytes, which becomes the current.
+
+    `paths` says where each path outside stands inside.
+    """
     call("mount", None, b"/", None, REC | PRIVATE, None)
     call("mount", b"none", b"/tmp", b"tmpfs", NOSUID | NODEV, b"size=1m,mode=755")
     os.chdir("/tmp")
@@ -103,8 +108,8 @@ def make_root(paths: list[str], size: int) -> None:
     call("pivot_root", b".", b"old")
     os.chdir("/")
     call("mount", b"none", b"/new", b"tmpfs", NOSUID | NODEV, b"size=1m,mode=755")
-    for path in paths:
-        old, new = "/old" + path, "/new" + path
+    for outside, inside in paths.items():
+        old, new = "/old" + outside, "/new" + inside
         os.makedirs(os.path.dirname(new), exist_ok=True)
         if os.path.islink(old):
             os.symlink(os.readlink(old), new)
@@ -115,10 +120,14 @@ def make_root(paths: list[str], size: int) -> None:
             open(new, "x").close()
         call("mount", old.encode(), new.encode(), None, BIND | REC, None)
     os.mkdir("/new/work")
+    os.mkdir("/new/dev")
+    open(f"/new{NULL}", "x").close()
     attributes = struct.pack("QQQQ", RDONLY | NOSUID | NODEV, 0, 0, 0)
     call("syscall", MOUNT_SETATTR, 0, b"/new", AT_RECURSIVE, attributes, len(attributes))
     settings = f"size={size},nr_inodes=1000,mode=700,uid={NOBODY},gid={NOBODY}"
     call("mount", b"none", b"/new/work", b"tmpfs", NOSUID | NODEV | NOEXEC, settings.encode())
+    if os.major(os.stat(f"/old{NULL}").st_rdev) == 1:  # after the others, which are no devices
+        call("mount", f"/old{NULL}".encode(), f"/new{NULL}".encode(), None, BIND, None)
     call("umount2", b"/old", DETACH)
     os.chroot("/new")  # and not the namespace's own root: who is in a chroot may not make user namespaces
     os.chdir("/work")
@@ -137,7 +146,7 @@ def drop_privileges() -> None:
 
 def limit(job: dict[str, Any]) -> None:
     """Limits of the process. That of processes counts those of this namespace (since Linux 5.14)."""
-    seconds = int(job["seconds"]) + 1
+    seconds = int(job["seconds"]) + 2
     limits = {
         resource.RLIMIT_AS: job["memory_bytes"], resource.RLIMIT_NPROC: job["processes"],
         resource.RLIMIT_FSIZE: job["file_bytes"], resource.RLIMIT_NOFILE: 64, resource.RLIMIT_CPU: seconds,
@@ -173,7 +182,7 @@ def refuse_calls() -> None:
     call("prctl", SECCOMP, 2, struct.pack("HP", len(rules), ctypes.addressof(code)), 0, 0)
 
 
-def become(job: dict[str, Any], paths: list[str], task: int, verdict: int, output: int) -> NoReturn:
+def become(job: dict[str, Any], paths: dict[str, str], task: int, verdict: int, output: int) -> NoReturn:
     """The child: the Python that runs judge.py. What does not get through the exec is closed by it."""
     os.setsid()
     os.umask(0o022)
@@ -191,14 +200,16 @@ def become(job: dict[str, Any], paths: list[str], task: int, verdict: int, outpu
     for handle in (task, verdict):
         os.set_inheritable(handle, True)
     words = [python, "-s", "-S", "-P", "-B", "-c", job["judge"], str(task), str(verdict)]
-    os.execve(python, words, {"PYTHONHASHSEED": "0"})  # the same order of sets in every run
+    settings = {"PYTHONHASHSEED": "0", "OPENBLAS_NUM_THREADS": "1"}  # the same order of sets in every run
+    os.execve(python, words, settings)
 
 
 def run(job: dict[str, Any]) -> tuple[str, bytes]:
     """How the program ended, and the end of its output. OSError where it cannot be isolated."""
     separate()
     call("prctl", PDEATHSIG, SIGKILL, 0, 0, 0)
-    secret, paths = os.urandom(16), needed()
+    secret, paths = os.urandom(16), {path: path for path in needed()}
+    paths |= {path: f"/libraries/{os.path.basename(path)}" for path in job["libraries"]}
     task, output = os.memfd_create("task"), os.memfd_create("output")
     told = {name: job[name] for name in ("program", "checks", "names")} | {"secret": secret}
     os.write(task, marshal.dumps(told))
@@ -217,14 +228,19 @@ def run(job: dict[str, Any]) -> tuple[str, bytes]:
     waiting = select.poll()
     waiting.register(os.pidfd_open(child), select.POLLIN)
     ended = waiting.poll(1000 * job["seconds"])
+    for _ in range(0 if ended else 6):  # it is asked, then it has to go
+        os.kill(child, SIGXCPU)
+        if waiting.poll(GRACE):
+            break
     os.kill(child, SIGKILL)
-    os.waitpid(child, 0)  # returns when all that it started has ended, too
+    status = os.waitpid(child, 0)[1]  # returns when all that it started has ended, too
     if reason:
         raise OSError(reason)
     end = os.fstat(output).st_size
     text = os.pread(output, 4000, max(0, end - 4000))
-    passed = os.read(heard, 1000) == secret
-    return "passed" if passed else "failed" if ended else "timeout", text
+    passed = ended and os.read(heard, 1000) == secret
+    hopeless = os.waitstatus_to_exitcode(status) == TOLD
+    return "passed" if passed else "failed" if ended or hopeless else "timeout", text
 
 
 def main() -> None:

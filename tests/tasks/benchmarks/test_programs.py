@@ -58,6 +58,22 @@ RIGHT = {
     "the second block": f"First install it:\n```bash\npip install x\n```\nThen\n```python\n{WHOLE}```",
     "the first of two that define it": f"```python\n{WHOLE}```\nor\n```python\n{WHOLE.replace('2', '3')}```",
     "the function, then the end of a fence": WHOLE + "```\nIt doubles n.",
+    "the end of a fence, then a block": f"```\n\n```python\n{WHOLE}```",
+    "the end of a fence, then a block without a language": f"```\nOr:\n```\n{WHOLE}```\n",
+    "only a comment, then a block": f"    # to do\n```\n\n```python\n{WHOLE}```",
+    "a block in four ticks": f"So:\n````python\n{WHOLE}````\nDone.",
+    "a block in tildes": f"So:\n~~~python\n{WHOLE}~~~\nDone.",
+    "a block of four ticks with three inside": f'So:\n````python\n{WHOLE}\n"""\n```\nno\n```\n"""\n````\nDone.',
+    "a block that another follows unclosed": f"So:\n```python\n{WHOLE}```python\nnot (\n```",
+    "a future import": "from __future__ import annotations\n\n" + WHOLE,
+    "a future import in a block": f"```python\nfrom __future__ import (\n    annotations,\n)\n{WHOLE}```",
+    "a helper after a comment": (
+        "def twice(n):\n    return half(4 * n)\n\n# helps\n\n# a lot\ndef half(n):\n    return n // 2\n"
+    ),
+    "a helper after a comment, then prose": (
+        "def twice(n):\n    return half(4 * n)\n\n# helps\ndef half(n):\n    return n // 2\n\n# So\nthat is it"
+    ),
+    "a constant before": "So:\nFACTOR = 2\n\ndef twice(n):\n    return FACTOR * n\n",
     "windows lines": WHOLE.replace("\n", "\r\n"),
 }
 WRONG = {
@@ -114,6 +130,11 @@ def test_a_body_is_taken_whole(body: list[str]) -> None:
     text = "".join(f"{line}\n" for line in ["    x = 0", *body])
     assert completed(PROMPT, text, "twice") == PROMPT + text
     assert completed(PROMPT, f"```python\n{text}```", "twice") == PROMPT + text
+
+
+def test_future_imports_come_first() -> None:
+    future = "from __future__ import annotations\n"
+    assert completed(PROMPT, f"```\n{future}{WHOLE}```", "twice") == f"{future}{PROMPT}\n{WHOLE}"
 
 
 def test_any_of_several_names_is_what_is_asked() -> None:

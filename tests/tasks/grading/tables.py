@@ -69,9 +69,9 @@ NUMBERS = cases(
 18 | \boxed{18} \boxed{two} | wrong | right
 18 | \boxed{\boxed{18}} | right | right
 18 | \boxed{18⏎} | right | wrong
-18 | \boxed{18 | wrong | wrong
+18 | \boxed{18 | right | wrong
 18 | \boxed{18} or \boxed{19 | wrong | right
-18 | \boxed 18 | wrong | wrong
+18 | \boxed 18 | right | wrong
 18 | \fbox{18} | wrong | wrong
 18 | 18 | wrong | wrong
 18 | The answer is 18. | wrong | wrong
@@ -81,12 +81,12 @@ NUMBERS = cases(
 18 | <answer>⏎18 eggs⏎</answer> | right | right
 18 | <answer>The answer is 18.</answer> | wrong | right
 18 | <answer>2 boxes of 18</answer> | wrong | right
-18 | <answer>17</answer> <answer>18</answer> | right | wrong
-18 | <answer>18</answer> <answer>17</answer> | wrong | right
+18 | <answer>17</answer> <answer>18</answer> | wrong | wrong
+18 | <answer>18</answer> <answer>17</answer> | right | right
 18 | <answer>18 | wrong | wrong
 18 | <answer>\boxed{17}</answer> <answer>18</answer> | wrong | wrong
-18 | <answer>18</answer> \boxed{17} | wrong | wrong
-18 | <answer>18</answer> \boxed{none} | wrong | right
+18 | <answer>18</answer> \boxed{17} | right | wrong
+18 | <answer>18</answer> \boxed{none} | right | right
 18 | \boxed{\frac{36}{2}} | right | wrong
 18 | \boxed{36/2} | right | wrong
 1.5 | \boxed{1.5} | right | right
@@ -102,7 +102,7 @@ NUMBERS = cases(
 1,234 | \boxed{1{,}234} | right | wrong
 1,234 | \boxed{1,\!234} | right | wrong
 1,234 | \boxed{\$1,234.00} | right | wrong
-1,234 | \boxed{1 234} | wrong | wrong
+1,234 | \boxed{1 234} | right | wrong
 1,234 | \boxed{12,34} | wrong | wrong
 1,234 | <answer>1,234</answer> | right | wrong
 1 | \boxed{1,000} | wrong | right
@@ -150,10 +150,10 @@ MATHEMATICS = cases(
 5 | <answer>5</answer> | right | wrong
 5 | 5 | wrong | right
 5 | It is 5. | wrong | wrong
-5 | \boxed 5 | wrong | right
-5 | $\boxed 5$ it is | wrong | right
+5 | \boxed 5 | right | right
+5 | $\boxed 5$ it is | right | right
 5 | \boxed 4 or \boxed{5} | right | wrong
-5 | \boxed{4} or \boxed 5 | wrong | right
+5 | \boxed{4} or \boxed 5 | right | right
 5 | \fbox{5} | wrong | wrong
 0.15 | \boxed{15\%} | right | wrong
 10,\!080 | \boxed{10,080} | right | right
@@ -248,9 +248,9 @@ COUNTDOWN = cases(
 30,100,93 = 23 | \boxed{} | wrong | wrong
 30,100,93 = 23 | \boxed{a + b * c} then \boxed{30+93-100} | right | right
 30,100,93 = 23 | \boxed{30+93-100} then \boxed{23} | wrong | wrong
-30,100,93 = 23 | \boxed{30+93-100 | wrong | wrong
+30,100,93 = 23 | \boxed{30+93-100 | right | wrong
 30,100,93 = 23 | \boxed{ <answer>30+93-100</answer> | wrong | right
-30,100,93 = 23 | \boxed 30+93-100 | wrong | right
+30,100,93 = 23 | \boxed 30+93-100 | right | right
 30,100,93 = 23 | <answer>30+93-100</answer> | right | wrong
 30,100,93 = 23 | <answer>30+93-100=23</answer> | right | right
 30,100,93 = 23 | 30+93-100 | wrong | right

@@ -102,3 +102,8 @@ def test_depth_and_length_are_bounded() -> None:
     with pytest.raises(ValueError, match="too deep"):
         read(f"({deep})")
     assert read("1".ljust(LONGEST)).value == 1
+
+
+@pytest.mark.parametrize("text", ["1⋅2+3.", r"1 \cdot 2\quad + 3", r"$1 ∙ 2 + 3.$", "1*2+3 = 5."])
+def test_other_signs_and_a_final_point(text: str) -> None:
+    assert makes(text.replace(".$", "$."), [1, 2, 3], 5)

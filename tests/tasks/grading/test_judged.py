@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tests.limits import slowness
 from tests.tasks.grading.tables import COUNTDOWN, MATHEMATICS, NUMBERS, Case
 from unveil.tasks import GSM8K, CountdownText, Math500, Problem, SudokuText, Verdict
 from unveil.tasks.grading.published import BEYOND
@@ -78,7 +79,7 @@ def test_very_long_texts_are_judged_at_once(judge: str, around: str) -> None:
         text = around.format(piece * (10**5 // len(piece)))
         began = time.process_time()
         JUDGES[judge](text)
-        assert time.process_time() - began < 1, repr(piece)
+        assert time.process_time() - began < slowness(), repr(piece)
 
 
 @pytest.mark.parametrize("judge", JUDGES)
@@ -87,7 +88,7 @@ def test_any_text_is_judged(judge: str, text: str) -> None:
     began = time.process_time()
     JUDGES[judge](text)
     JUDGES[judge](rf"\boxed{{{text}}}")
-    assert time.process_time() - began < 1
+    assert time.process_time() - began < slowness()
 
 
 @pytest.mark.parametrize("expression", [
@@ -112,10 +113,10 @@ def test_sudoku_in_words() -> None:
     problem = Problem(prompt="", answer=None, id="1", data={"givens": "1000000240030000"})
     right = "1234341241232341"
     for text in (f"<answer>{right}</answer>", "<answer>\n1234\n3412\n4123\n2341\n</answer>", rf"\boxed{{{right}}}",
-                 f"<answer>1</answer> <answer>{right}</answer>"):  # fmt: skip
+                 f"<answer>{right}</answer> <answer>1</answer>", f"<answer>{right}</answer><answer></answer>",
+                 f"<answer>{right}</answer> \\boxed{{1}}"):  # fmt: skip
         assert SUDOKU.correct(problem, text)
     for text in (right, f"<answer>{right}", f"<answer>{right}1</answer>", f"<answer>{right[:-1]}</answer>",
                  "<answer>1243341241232341</answer>", "<answer>2143341212344321</answer>",
-                 f"<answer>{right}</answer><answer></answer>", f"<answer>{'0' * 16}</answer>",
-                 f"<answer>{right}</answer> \\boxed{{1}}"):  # fmt: skip
+                 f"<answer>1</answer><answer>{right}</answer>", f"<answer>{'0' * 16}</answer>"):  # fmt: skip
         assert not SUDOKU.correct(problem, text)

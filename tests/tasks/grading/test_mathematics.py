@@ -51,6 +51,25 @@ def test_equal(answer: str, gold: str) -> None:
     assert equal(answer, gold)
 
 
+SEEN_TO = r"""
+52_{8} = 52_8; 52_{\text{eight}} = 52_8; \text{52}_8 = 52_8; 42_{10} = 42; 1.5 million = 1500000; 2 dozen = 24
+8 cm² = 8; 8 cm^2 = 8; 4,200 plates = 4200; 2:00 pm = 2; \(4,200\) = 4200; 29¢ = 29; \pounds 18 = 18; 1 250 = 1250
+pi/2 = \frac{\pi}{2}; 2**3 = 8; [0,oo) = [0,\infty); √3 = \sqrt3; x²+1 = x^2+1; 3:00 = 3:00
+\approx 3.14 = \approx 3.14; 2,1 = 1,2
+52 != 52_8; 52_8 != 52; 52_9 != 52_8; [1,2] != 1,2; (1,2) != 1,2; 1,2 != (1,2); \{1,2\} != [1,2]; \{1,2\} != (1,2)
+2 dozen != 2; 1.5 million != 1.5; 5x != 5; 4 less than x != 4; \approx 5 != 5; 3:00 != 3; 2:30 pm != 2
+3 and a half != 3
+"""  # what math-verify overlooks
+PAIRS = [pair.strip() for line in SEEN_TO.strip().split("\n") for pair in line.split(";")]
+
+
+@pytest.mark.parametrize("pair", PAIRS)
+def test_what_math_verify_overlooks(pair: str) -> None:
+    sign = " != " if " != " in pair else " = "
+    answer, gold = pair.split(sign)
+    assert equal(answer, gold) == (sign == " = ")
+
+
 @pytest.mark.parametrize(
     "answer", ["", ".", "}{", "\0", "\ud800", r"\boxed{", "{" * 20, "$" * 20, "(" * 20, "7" * 301, "\\"]
 )

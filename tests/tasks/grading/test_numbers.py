@@ -71,7 +71,10 @@ def test_units_and_what_stands_before_an_equals_sign_do_not_matter(sign: str, si
 
 
 UNCLEAR = [
-    "", " ", ".", "-", "...", "1,23", "12,34", "1,2345", "12345,678", "1 000", "1.2.3", "1/0", r"\frac{1}{0}", "3 or 5",
+    "", " ", ".", "-", "...", "1,23", "12,34", "1,2345", "12345,678", "1 00", "10 0000", "5x", "5 y",
+    "4 less than x", "18 squared", "18 and a half", "3 thirds", "18_8", r"\approx 5",
+    "~5", "3:00", "2:30 pm", "2k", "5abc", "18 or twenty", "18 times a number",
+    "1.2.3", "1/0", r"\frac{1}{0}", "3 or 5",
     "18 and 2 left", "5-3", "5−3", "2 + 3", "minus 5", "about 5", "five", "1e3", "1_000", "٣", "５", "²", "0x10", "inf",
     "nan", r"2\pi", r"\sqrt{4}", r"10^3", "1:30", "a = b = 7", "5 = ", "5 to 1", "3x+2", "18 - x", "--5", "10²", "5!",
 ]  # fmt: skip
@@ -94,6 +97,36 @@ def test_any_text_has_a_number_or_none(text: str) -> None:
         assert found is None or isinstance(found, Fraction)
     if exact(text) is not None and "=" not in text:
         assert number(text) == exact(text)
+
+
+FRONTS = [
+    "", "$", "€", "£", "¥", "₹", "¢", r"\pounds ", r"\pounds", r"\euro", r"\displaystyle", "USD ", r"\text{Answer: }",
+    r"\underline", r"\$",
+]  # fmt: skip
+
+
+@given(
+    st.sampled_from(FRONTS),
+    whole,
+    st.sampled_from(["{}", "{:,}"]),
+    st.sampled_from(["", " million", " dozen", r"\text{ thousand}", " hundred", " billion"]),
+    st.sampled_from(["", " eggs", " plates", r"\text{ dollars}.", " (in all)"]),
+)
+def test_scales_count_and_currencies_do_not(front: str, size: int, form: str, scale: str, unit: str) -> None:
+    by = {"million": 10**6, "dozen": 12, "thousand": 1000, "hundred": 100, "billion": 10**9}
+    written = form.format(size)
+    text = f"{front}{{{written}}}" if front.endswith("underline") else f"{front}{written}"
+    assert number(f"{text}{scale}{unit}") == size * next((by[word] for word in by if word in scale), 1)
+
+
+@given(st.integers(1000, 10**12), st.sampled_from([" ", r"\,", "~", r"\ "]))
+def test_blanks_part_thousands(size: int, blank: str) -> None:
+    assert number(f"{size:,}".replace(",", blank)) == exact(f"{size:,}".replace(",", blank)) == size
+
+
+@given(st.integers(1, 12), st.sampled_from(["pm", " am", " p.m.", r"\text{ PM}"]))
+def test_a_full_hour_is_its_number(hour: int, half: str) -> None:
+    assert number(f"{hour}:00{half}") == hour and number(f"{hour}:30{half}") is None and number(f"{hour}:00") is None
 
 
 def test_long_texts_have_none() -> None:

@@ -14,7 +14,8 @@ LONGEST, DEEPEST = 500, 50  # characters; operations within one another
 LATEX = {
     r"\times": "*", r"\cdot": "*", "×": "*", "·": "*", r"\div": "/", "÷": "/", "−": "-", r"\dfrac": r"\frac",
     r"\tfrac": r"\frac", r"\left": "", r"\right": "", r"\(": "", r"\)": "", r"\[": "", r"\]": "", r"\,": "", r"\ ": "",
-    r"\!": "", r"\;": "", r"\:": "", "$": "",
+    r"\!": "", r"\;": "", r"\:": "", "$": "", r"\cdotp": "*", r"\ast": "*", "⋅": "*", "∙": "*", "∗": "*", "•": "*",
+    "∕": "/", "⁄": "/", "–": "-", r"\quad": "", r"\qquad": "", r"\displaystyle": "", "~": " ",
 }  # fmt: skip
 REWRITTEN = re.compile("|".join(re.escape(key) for key in sorted(LATEX, key=len, reverse=True)))
 TOKEN = re.compile(r"\s*((?:0|[1-9][0-9]{0,17})(?![0-9])|[-+*/(){}]|\\frac)")
@@ -31,9 +32,9 @@ class Expression(NamedTuple):
 def makes(text: str, numbers: Sequence[int], target: int) -> bool:
     """Whether `text` is an expression that uses each number exactly once and makes the target.
 
-    It may go on with "= target", and be LaTeX. Signs before an operand are taken.
+    It may go on with "= target" and end in a point, and be LaTeX. Signs before an operand are taken.
     """
-    left, equals, right = text.partition("=")
+    left, equals, right = _plain(text).removesuffix(".").partition("=")
     try:
         found = read(left)
         said = read(right).value if equals else found.value
@@ -46,7 +47,7 @@ def read(text: str) -> Expression:
     """The expression that all of `text` writes. ValueError if it is none, too long, too deep, or divides by zero."""
     if len(text) > LONGEST:
         raise ValueError(f"{len(text)} characters; an expression may have {LONGEST}")
-    plain = REWRITTEN.sub(lambda key: LATEX[key[0]], text).strip()
+    plain = _plain(text)
     reader = _Reader(TOKEN.findall(plain))
     if TOKEN.sub("", plain):
         raise ValueError("no expression: it holds more than whole numbers, + - * / and parentheses")
@@ -54,6 +55,10 @@ def read(text: str) -> Expression:
     if reader.tokens:
         raise ValueError(f"no expression: {reader.tokens[-1]!r} is one too many")
     return Expression(reader.numbers, value)
+
+
+def _plain(text: str) -> str:
+    return REWRITTEN.sub(lambda key: LATEX[key[0]], text).strip()
 
 
 class _Reader:
