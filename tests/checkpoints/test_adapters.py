@@ -20,9 +20,9 @@ from tests.toy import all_logits, toy
 from tests.training.folder import model_folder
 from unveil import adapters
 from unveil.checkpoints.adapters import Adapter, load_adapter, merged, read_adapter, save_adapter, unloaded
+from unveil.checkpoints.families import Family
 from unveil.checkpoints.families.dream import DREAM
 from unveil.checkpoints.families.llada import LLADA
-from unveil.checkpoints.family import Family
 from unveil.checkpoints.folder import Folder
 from unveil.checkpoints.weights import load_checkpoint, save_checkpoint
 from unveil.decoding.loading import load
@@ -287,23 +287,50 @@ def test_what_does_not_fit_is_named(adapter: Path, change: dict[str, Any], messa
     assert refusal(adapter) == message
 
 
-def test_an_embedding_is_no_target(tmp_path: Path) -> None:
-    base_folder("llada", tmp_path)
-    weights = linears("llada") | {"model.transformer.wte.weight": model_of("llada").embed.weight}
-    made_by_peft(Tree(weights), tmp_path / "adapter", target_modules=["wte", "q_proj"], r=4)
-    assert refusal(tmp_path / "adapter") == (
-        "FOLDER: the tensors do not fit adapter_config.json and the model: surplus "
-        "base_model.model.model.transformer.wte.lora_A.weight, base_model.model.model.transformer.wte.lora_B.weight"
-    )
+@pytest.mark.parametrize("name", ["llama", "llama tied"])
+def test_embedding_and_head_are_read_as_peft_writes_them(tmp_path: Path, name: str) -> None:
+    """With the whole weights beside (`base_layer`), which count; a head that was the embedding becomes its own."""
+    base = published(name, tmp_path / "base")
+    targets = ["embed_tokens", "lm_head", "q_proj"]
+    peft = made_by_peft(base, tmp_path / "adapter", target_modules=targets, r=3, lora_alpha=5)
+    with torch.no_grad():
+        for name, x in peft.named_parameters():
+            if "lora_embedding" in name:
+                x.normal_(0, 0.2)
+    peft.save_pretrained(tmp_path / "adapter")
+    saved = load_file(tmp_path / "adapter" / "adapter_model.safetensors")
+    assert sum(".base_layer.weight" in name for name in saved) == 2
+    truth = theirs(peft)
+    adapter = read_adapter(tmp_path / "adapter", Folder(tmp_path / "base"))
+    assert adapter.parts.keys() == {"embed", "head", "layers.0.query", "layers.1.query"}
+    model = load_checkpoint(Folder(tmp_path / "base"), changes=[adapter.merge])
+    assert not model.architecture.tied
+    for mine, row in zip(ours(model), truth, strict=True):
+        assert (mine - torch.cat([row[:1], row[:-1]])).abs().max() < 1e-5 * row.abs().max()
+    with pytest.raises(ValueError, match="^the adapter changes embed and head, which can only be added to the weights"):
+        load_adapter(load_checkpoint(Folder(tmp_path / "base")), adapter)
 
 
-def test_a_head_that_is_the_embedding_is_no_target(tmp_path: Path) -> None:
+def test_a_saved_base_layer_counts(adapter: Path) -> None:
+    """PEFT loads it into the model, so it does here."""
+    made_by_peft(Tree(linears("llada")), adapter, target_modules=["model.transformer.ff_out"], r=4)
+    path = adapter / "adapter_model.safetensors"
+    weights = load_file(path)
+    other = torch.randn(50, 32)
+    save_file(weights | {"base_model.model.model.transformer.ff_out.base_layer.weight": other}, path)
+    read = read_adapter(adapter, Folder(adapter.parent / "base"))
+    a, b, scale = read.parts["head"]
+    model = load_checkpoint(Folder(adapter.parent / "base"), changes=[read.merge])
+    assert torch.allclose(model.head.weight, other + b @ a * scale, rtol=0, atol=1e-6)
+
+
+def test_a_published_model_whose_head_is_the_embedding_may_have_no_head_to_adapt(tmp_path: Path) -> None:
+    """LLaDA's, which calls another layer the same."""
     save_checkpoint(toy(dtype=torch.float32, tied=True), tmp_path / "base", LLADA)
-    made_by_peft(Tree(linears("llada")), tmp_path / "adapter", target_modules=["ff_out"], r=4)
-    assert refusal(tmp_path / "adapter") == (
-        "FOLDER: the tensors do not fit adapter_config.json and the model: surplus base_model.model.model.transformer."
-        "ff_out.lora_A.weight, base_model.model.model.transformer.ff_out.lora_B.weight"
-    )
+    inner = {name: x for name, x in linears("llada").items() if "blocks" in name}
+    made_by_peft(Tree(inner), tmp_path / "adapter", target_modules=["ff_out"], r=4)
+    parts = read_adapter(tmp_path / "adapter", Folder(tmp_path / "base")).parts
+    assert parts.keys() == {"layers.0.down", "layers.1.down"}
 
 
 def test_a_damaged_factor_is_named(adapter: Path) -> None:
@@ -341,6 +368,11 @@ def test_no_adapter_is_explained(tmp_path: Path) -> None:
     )
 
 
-def test_without_peft_it_says_what_to_install(adapter: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_peft_it_is_read_and_beside_the_weights_it_says_what_to_install(
+    adapter: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setitem(sys.modules, "peft", None)
-    assert refusal(adapter) == "adapters need peft: pip install 'unveil[lora]', or load without one"
+    read, model = read_adapter(adapter, Folder(adapter.parent / "base")), model_of("llada")
+    assert len(read.parts) == 4
+    with pytest.raises(ValueError, match=r"^adapters need peft: pip install 'unveil\[lora\]', or load without one"):
+        load_adapter(model, read)

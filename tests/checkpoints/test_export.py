@@ -15,7 +15,7 @@ from tests.checkpoints.test_adapters import made_by_peft
 from tests.checkpoints.test_llama import ours
 from tests.training.folder import CODEC, EOS, MASK, TEMPLATE, model_folder
 from unveil.checkpoints.export import export, layouts
-from unveil.checkpoints.families import families
+from unveil.checkpoints.families import families, settings_of
 from unveil.checkpoints.families.dream import DREAM
 from unveil.checkpoints.families.llada import LLADA
 from unveil.checkpoints.folder import Folder
@@ -174,7 +174,7 @@ def test_what_other_programs_need_comes_along(tmp_path: Path) -> None:
     generation = json.loads((tmp_path / "out" / "generation_config.json").read_text())
     assert generation == {"eos_token_id": EOS, "max_new_tokens": 19, "temperature": 0.5}
     before, after = unveil.load(source), unveil.load(tmp_path / "out")
-    assert after.chat_hash == before.chat_hash is not None and after.end_ids == before.end_ids
+    assert after.chat_hash == before.chat_hash is not None and after.ends == before.ends
     chat = before.asked("abc")
     assert after.decode([chat], new_tokens=4) == before.decode([chat], new_tokens=4)
 
@@ -217,8 +217,8 @@ def test_a_causal_model_is_of_its_kin_only(tmp_path: Path) -> None:
     with pytest.raises(ValueError) as caught:
         export(Folder(source), tmp_path / "no", "llada")
     assert str(caught.value) == "llada's layout cannot hold rule=Causal(): give llama"
-    config = Folder(source).config
-    assert families()["llama"].read(config | {"is_causal": False, "mask_token_id": 3}).rule == Bidirectional()
+    changed = settings_of({**Folder(source).config, "is_causal": False, "mask_token_id": 3})
+    assert families()["llama"].read(changed).rule == Bidirectional()
 
 
 def test_a_folder_that_holds_something_is_left_alone(tmp_path: Path) -> None:

@@ -26,8 +26,7 @@ from unveil.diagnostics.context.attribution import gradient
 from unveil.diagnostics.context.readings import FirstMask
 from unveil.diagnostics.context.rows import Row
 from unveil.models.attention import Bidirectional, Causal
-from unveil.models.denoiser import Denoiser, Want
-from unveil.models.guidance import Guided
+from unveil.models.denoiser import Denoiser, Guided, Want
 from unveil.models.transformer import Transformer
 from unveil.sampling import recipes
 
@@ -333,7 +332,7 @@ def test_a_folders_own_code_runs_only_where_it_is_trusted(
     assert unveil.load(bert, trust_remote_code=True).decode(["ab="], new_tokens=3)[0].complete
     (bert / "silent.py").write_text("raise AssertionError")
     set_config(bert, auto_map={"AutoConfig": "silent.OwnConfig"})
-    with pytest.raises(ValueError, match=r"cannot read config\.json \(AssertionError\); a folder's own code runs only"):
+    with pytest.raises(ValueError, match=r"cannot read config\.json \(AssertionError\): its own code failed"):
         unveil.load(bert, trust_remote_code=True)
 
 

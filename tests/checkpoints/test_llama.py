@@ -18,9 +18,8 @@ from unveil.canvas import Canvas
 from unveil.checkpoints.families import families
 from unveil.checkpoints.folder import Folder
 from unveil.checkpoints.weights import load_checkpoint, save_checkpoint
-from unveil.models.attention import Bidirectional, Causal
+from unveil.models.attention import Bidirectional, Causal, Llama3
 from unveil.models.denoiser import Want
-from unveil.models.rope import Llama3
 from unveil.models.transformer import Transformer
 from unveil.sampling.recipes import left_to_right
 
@@ -231,8 +230,11 @@ def halved(folder: Path) -> None:
 
 
 BROKEN: dict[str, tuple[Callable[[Path], object], str]] = {
-    "rope": (yarn, "config.json: rope_type='yarn' is not supported, only 'default' and 'llama3'"),
-    "half a rope": (halved, "config.json lacks 'low_freq_factor': the checkpoint's layout cannot be known without it"),
+    "rope": (yarn, "config.json: rope_type='yarn' is not supported: give a checkpoint without it"),
+    "half a rope": (
+        halved,
+        "config.json: rope_parameters lacks 'low_freq_factor': the checkpoint's layout cannot be known without it",
+    ),
     "window": (
         lambda folder: set_config(folder, use_sliding_window=True),
         "config.json: use_sliding_window=True is not supported for qwen2, only False",

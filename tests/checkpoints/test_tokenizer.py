@@ -107,7 +107,7 @@ def test_a_byte_pair_model_is_loaded_by_its_folder(tmp_path: Path) -> None:
     """As Dream's: the mask in its place, turns end where the template ends them; other words are another model."""
     folder = dream_folder(tmp_path, chat_template=CHATML)
     model = load(folder, device="cpu")
-    assert model.end_ids == (FIRST, FIRST + 2)
+    assert model.end_ids == (FIRST,) and model.ends == (FIRST, FIRST + 2)
     assert model.ids(model.asked("hello")) == model.tokenizer.encode("<|im_start|>hello<|im_end|>\n")
     with pytest.raises(ValueError, match=f"prompt 0 contains the mask id {FIRST + 4} at position 1"):
         model.canvas("a<|mask|>", new_tokens=4)

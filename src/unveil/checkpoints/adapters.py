@@ -16,32 +16,29 @@ All of it is in `unveil.adapters`. For a model and an adapter for it in the fold
 
 from collections import Counter
 from collections.abc import Callable
-from dataclasses import dataclass
+from contextlib import suppress
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
 
-from unveil.checkpoints.family import Family
-from unveil.checkpoints.folder import Folder, digest_of, hub_folder
-from unveil.checkpoints.quantise import check_whole
-from unveil.checkpoints.weights import few
-from unveil.files import read_json, write_json
+from unveil.checkpoints.adapter_config import CONFIG, read_config
+from unveil.checkpoints.apart import Apart, Ended
+from unveil.checkpoints.families import Family
+from unveil.checkpoints.folder import Folder, digest_of
+from unveil.checkpoints.hub import hub_folder
+from unveil.checkpoints.quantise import bitsandbytes, check_whole
+from unveil.checkpoints.shards import few
+from unveil.fields import shown
+from unveil.files import write_json
 from unveil.models.tensors import open_tensors, write_tensors
 from unveil.models.transformer import Transformer
 
 NAME = "default"  # PEFT's name for the only adapter
-CONFIG, WEIGHTS, PREFIX = "adapter_config.json", "adapter_model.safetensors", "base_model.model."
-CHOICES = ("target_modules", "exclude_modules", "layers_to_transform", "layers_pattern")  # which layers
-PATTERNS = {"r": "rank_pattern", "lora_alpha": "alpha_pattern"}  # what some of the layers have instead
-IDLE = (  # settings that are looked at elsewhere, or say nothing about what the adapter computes
-    "auto_mapping", "base_model_name_or_path", "inference_mode", "init_lora_weights", "loftq_config", "lora_dropout",
-    "megatron_core", "peft_type", "peft_version", "qalora_group_size", "revision", "runtime_config", "task_type",
-    "use_rslora",
-)  # fmt: skip
-UNSET: tuple[Any, ...] = (None, False, [], {}, "none")
-ORDINARY = (None, True, False, "gaussian", "eva", "orthogonal")  # ways to begin that leave the model's weights alone
+WEIGHTS, PREFIX = "adapter_model.safetensors", "base_model.model."
+OUTER = ("embed", "head")  # the layers outside the layers
 
 
 class Factors(NamedTuple):
@@ -57,6 +54,7 @@ class Adapter:
     """The changed layers by our names, layers.0.query."""
 
     parts: dict[str, Factors]
+    bases: dict[str, Tensor] = field(default_factory=dict)  # weights that PEFT saved with it, to be changed instead
 
     def merge(self, model: Transformer, name: str, weight: Tensor) -> Tensor:
         """A weight with its change added in at least float32 and rounded once, as `load_checkpoint` keeps it."""
@@ -64,6 +62,7 @@ class Adapter:
         if kind != "weight" or place not in self.parts:
             return weight
         a, b, scale = self.parts[place]
+        weight = self.bases.get(place, weight).to(weight)
         wide = torch.promote_types(weight.dtype, torch.float32)
         change = b.to(weight.device, wide) @ a.to(weight.device, wide) * scale
         return (weight.to(wide) + change).to(weight.dtype)
@@ -86,28 +85,36 @@ def read_adapter(folder: Path, base: Folder) -> Adapter:
     """An adapter for the model in the folder `base`; its names are those of that model's published layout.
 
     Raises ValueError, by name, for a missing file, a setting that plain LoRA does not have, targets that the model
-    lacks, missing or surplus tensors, wrong shapes, numbers that are not finite, and where peft is not installed.
+    lacks, missing or surplus tensors, wrong shapes, and numbers that are not finite.
     """
-    config = _config(folder)
+    config = read_config(folder)
     family, architecture = base.layout
     with torch.device("meta"):
         model = Transformer(architecture)
     layers = _published(model, family)
-    aimed = _aimed(config, layers, family, folder)
-    names = {f"{PREFIX}{layer}.{part}.weight" for layer in aimed for part in ("lora_A", "lora_B")}
     if not (folder / WEIGHTS).is_file():
         raise ValueError(f"{folder} has no {WEIGHTS}: save the adapter as safetensors (.bin files are never read)")
-    parts = {}
+    parts, bases = {}, {}
     with open_tensors(folder / WEIGHTS) as file:
-        _fit(folder, names, set(file.keys()))
+        there = set(file.keys())
+        if architecture.tied:  # some published models have no head then, and PEFT could not adapt one
+            head = family.published("head.weight").removesuffix(".weight")
+            layers = {name: mine for name, mine in layers.items() if name != head or _names(name, mine)[0] in there}
+        aimed = _aimed(config, layers, family, folder)
+        extra = {f"{PREFIX}{name}.base_layer.weight": layers[name] for name in aimed if layers[name] in OUTER}
+        _fit(folder, {name for layer in aimed for name in _names(layer, layers[layer])}, there - extra.keys())
         for layer, (rank, scale) in aimed.items():
             out, inner = model.get_parameter(f"{layers[layer]}.weight").shape
+            turned = layers[layer] == "embed"  # PEFT's factors of an embedding are those of its transpose
+            shapes = ((rank, out), (inner, rank)) if turned else ((rank, inner), (out, rank))
             a, b = (
-                _factor(folder, file.get_tensor(f"{PREFIX}{layer}.{part}.weight"), f"{part} of {layer}", shape)
-                for part, shape in (("lora_A", (rank, inner)), ("lora_B", (out, rank)))
+                _factor(folder, file.get_tensor(name), f"{name.split('.')[-1 - (not turned)]} of {layer}", wanted)
+                for name, wanted in zip(_names(layer, layers[layer]), shapes, strict=True)
             )
-            parts[layers[layer]] = Factors(a, b, scale)
-    return Adapter(parts=parts)
+            parts[layers[layer]] = Factors(b.T, a.T, scale) if turned else Factors(a, b, scale)
+            if (name := f"{PREFIX}{layer}.base_layer.weight") in there:
+                bases[layers[layer]] = _factor(folder, file.get_tensor(name), f"base_layer of {layer}", (out, inner))
+    return Adapter(parts=parts, bases=bases)
 
 
 def load_adapter(model: Transformer, adapter: Adapter) -> Transformer:
@@ -119,6 +126,11 @@ def load_adapter(model: Transformer, adapter: Adapter) -> Transformer:
     if adapted(model):
         raise ValueError("the model has an adapter already: take it away with unloaded, or add it with merged, first")
     check_whole(model, "an adapter beside the weights")
+    if beside := [name for name in OUTER if name in adapter.parts]:
+        raise ValueError(
+            f"the adapter changes {' and '.join(beside)}, which can only be added to the weights: load the model with "
+            "adapter=..., or changes=[adapter.merge]"
+        )
     peft = _peft()
     config = peft.LoraConfig(
         target_modules=list(adapter.parts),
@@ -201,64 +213,42 @@ def _plain(model: Transformer, weight_of: Callable[[Any, Tensor], Tensor]) -> Tr
     return plain.requires_grad_(False).eval()
 
 
-def _config(folder: Path) -> dict[str, Any]:
-    """adapter_config.json; ValueError for what plain LoRA layers do not have."""
-    path = folder / CONFIG
-    if not path.is_file():
-        raise ValueError(f"{folder} has no {CONFIG}: give the folder of an adapter in PEFT's format")
-    config = read_json(path)
-    if (kind := config.get("peft_type")) != "LORA":
-        raise ValueError(f"{path}: peft_type={kind!r} is not supported, only 'LORA'")
-    if (way := config.get("init_lora_weights")) not in ORDINARY:
-        raise ValueError(f"{path}: init_lora_weights={way!r} changed the model's own weights: convert it to plain LoRA")
-    for name in sorted(config.keys() - {*CHOICES, *PATTERNS, *PATTERNS.values(), *IDLE}):
-        if config[name] not in UNSET:
-            raise ValueError(f"{path}: {name}={config[name]!r} is not supported: only plain LoRA layers are")
-    if not config.get("target_modules"):
-        raise ValueError(f"{path} names no target_modules: save the adapter with PEFT")
-    for name in ("r", "lora_alpha"):
-        numbers = [config.get(name), *(config.get(PATTERNS[name]) or {}).values()]
-        if bad := [x for x in numbers if not isinstance(x, int | float) or not x > 0]:
-            raise ValueError(f"{path}: {name}={bad[0]!r} is no positive number: save the adapter with PEFT")
-    return config
-
-
 def _published(model: Transformer, family: Family) -> dict[str, str]:
-    """The linear layers' published names and ours; without the head where it is the embedding."""
-    ours = [name for name, layer in model.named_modules() if isinstance(layer, nn.Linear)]
-    names = {family.published(f"{name}.weight").removesuffix(".weight"): name for name in ours}
-    return {name: mine for name, mine in names.items() if mine != "head" or not model.architecture.tied}
+    """The published names and ours of the layers that can be adapted: linear ones and embeddings."""
+    ours = [name for name, layer in model.named_modules() if isinstance(layer, nn.Linear | nn.Embedding)]
+    return {family.published(f"{name}.weight").removesuffix(".weight"): name for name in ours}
+
+
+def _names(layer: str, mine: str) -> tuple[str, str]:
+    """What PEFT calls the two factors of a layer."""
+    if mine == "embed":
+        return f"{PREFIX}{layer}.lora_embedding_A", f"{PREFIX}{layer}.lora_embedding_B"
+    return f"{PREFIX}{layer}.lora_A.weight", f"{PREFIX}{layer}.lora_B.weight"
 
 
 def _aimed(
     config: dict[str, Any], layers: dict[str, str], family: Family, folder: Path
 ) -> dict[str, tuple[int, float]]:
     """The layers that an adapter changes, each with its rank and scale, as PEFT finds them in the published model."""
-    peft = _peft()
-    from peft.tuners.tuners_utils import check_target_module_exists
-    from peft.utils.other import get_pattern_key
-
-    chosen = peft.LoraConfig(**{name: config[name] for name in CHOICES if config.get(name) is not None})
-    if chosen.target_modules == "all-linear":
-        names = [name for name, mine in layers.items() if mine != "head"]
-    else:
-        names = [name for name in layers if check_target_module_exists(chosen, name)]
-    if not names:
+    inner = [name for name, mine in layers.items() if mine not in OUTER]
+    everywhere = config["target_modules"] == "all-linear"
+    asked = {"config": config | ({"target_modules": inner} if everywhere else {}), "names": list(layers)}
+    try:
+        found = Apart("targets").ask(asked)
+    except Ended as error:
+        raise ValueError(
+            f"{folder / CONFIG}: to find the layers that it means {error}: write names in the place of patterns"
+        ) from None
+    if "failed" in found:
+        raise ValueError(f"{folder / CONFIG}: a pattern is no regular expression ({found['failed']}): correct it")
+    if not found["found"]:
         kinds = dict.fromkeys(name.removeprefix(family.layer.format(0) + ".") for name in layers if ".0." in name)
         raise ValueError(
-            f"{folder}: target_modules={config['target_modules']!r} names no layer of a {family.model_type} model; "
-            f"it has {', '.join(kinds)}"
+            f"{folder}: target_modules={shown(config['target_modules'])} names no layer of a {family.model_type} "
+            f"model; it has {', '.join(kinds)}"
         )
-
-    def number(what: str, name: str) -> Any:
-        some = config.get(PATTERNS[what]) or {}
-        return some.get(get_pattern_key(list(some), name), config[what])
-
-    def scale(name: str) -> float:
-        rank: float = number("r", name)
-        return number("lora_alpha", name) / (rank**0.5 if config.get("use_rslora") else rank)
-
-    return {name: (number("r", name), scale(name)) for name in names}
+    root = 0.5 if config["use_rslora"] else 1
+    return {name: (rank, alpha / rank**root) for name, (rank, alpha) in found["found"].items()}
 
 
 def _fit(folder: Path, wanted: set[str], found: set[str]) -> None:
@@ -270,6 +260,8 @@ def _fit(folder: Path, wanted: set[str], found: set[str]) -> None:
 
 def _factor(folder: Path, tensor: Tensor, name: str, shape: tuple[int, int]) -> Tensor:
     """The tensor; ValueError where it is not of this shape or not finite."""
+    if not tensor.is_floating_point() or tensor.dtype.itemsize < 2:
+        raise ValueError(f"{folder}: {name} has dtype {tensor.dtype}: save the adapter in float32, bfloat16 or float16")
     if tensor.shape != shape:
         raise ValueError(f"{folder}: {name} has shape {tuple(tensor.shape)}, the model and {CONFIG} ask for {shape}")
     if not tensor.isfinite().all():
@@ -278,6 +270,8 @@ def _factor(folder: Path, tensor: Tensor, name: str, shape: tuple[int, int]) -> 
 
 
 def _peft() -> Any:
+    with suppress(ValueError):
+        bitsandbytes()  # peft imports it, and then it says what it could not fetch
     try:
         import peft
     except ImportError:

@@ -7,8 +7,7 @@ from typing import Any
 import torch
 
 from unveil.checkpoints.adapters import read_adapter
-from unveil.checkpoints.families import families
-from unveil.checkpoints.family import Family, written_ends
+from unveil.checkpoints.families import Family, families, written_ends
 from unveil.checkpoints.folder import Folder
 from unveil.checkpoints.weights import load_checkpoint, lost, save_checkpoint
 from unveil.files import write_bytes, write_json
@@ -90,7 +89,7 @@ def _write_texts(source: Folder, folder: Path, a: Architecture) -> None:
 
 
 def _tokenizer_settings(source: Folder, a: Architecture) -> dict[str, Any]:
-    """Those of the source, without its code, and the special tokens that only config.json says."""
+    """The settings of the source, without its code, and the special tokens that only config.json says."""
     settings = dict(source.tokenizer_settings)
     code = settings.pop("auto_map", None) is not None
     if code or "tokenizer_class" not in settings:

@@ -5,7 +5,7 @@
 
 import hashlib
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
 from functools import cached_property
@@ -16,19 +16,17 @@ from typing import Any
 import torch
 
 from unveil.checkpoints.chat import ChatTemplate
-from unveil.checkpoints.families import families
-from unveil.checkpoints.family import Family, ends, optional
+from unveil.checkpoints.families import Family, check_apart, ends, families, settings_of
+from unveil.checkpoints.hub import hub_folder
+from unveil.checkpoints.shards import Shards, open_weights
 from unveil.checkpoints.tokenizer import FileTokenizer, byte_pairs, with_bos
+from unveil.fields import Fields, is_text, shown
 from unveil.files import read_json, read_settings
-from unveil.models.tensors import open_tensors
 from unveil.models.transformer import Architecture
 
 LAB = Path(__file__).parent.parent / "lab"
-INDEX = "model.safetensors.index.json"
-WHOLE = "model.safetensors"
 GENERATION = "generation_config.json"
 PIECE = 1 << 20
-PATTERNS = ["*.json", "*.jinja", "*.safetensors", "*.txt", "tokenizer*"]  # of a download: no code
 NEW_TOKENS = 128  # of an answer, where nothing is said
 
 
@@ -81,17 +79,16 @@ class Folder:
     @property
     def new_tokens(self) -> int:
         """How many masks a prompt gets where nothing is said: max_new_tokens of the generation settings, or 128."""
-        count = optional(dict(self.generation), "max_new_tokens", NEW_TOKENS)
-        if isinstance(count, bool) or not isinstance(count, int) or count < 1:
-            raise ValueError(
-                f"{self.path / GENERATION}: max_new_tokens={count!r} is no whole number of at least 1: correct it"
-            )
-        return count
+        return self._generated.whole("max_new_tokens", NEW_TOKENS, least=1)
 
     @property
     def end_ids(self) -> tuple[int, ...]:
         """The end ids of the generation settings."""
-        return ends(dict(self.generation), str(self.path / GENERATION))
+        return ends(self._generated)
+
+    @property
+    def _generated(self) -> Fields:
+        return Fields(str(self.path / GENERATION), self.generation)
 
     @cached_property
     def layout(self) -> tuple[Family, Architecture]:
@@ -106,11 +103,13 @@ class Folder:
         """
         known, kind = families(), self.config.get("model_type")
         if not isinstance(kind, str) or kind not in known:
-            raise ValueError(f"{self}: model_type {kind!r} is unknown, known are {', '.join(known)}")
+            raise ValueError(f"{self}: model_type {shown(kind)} is unknown, known are {', '.join(known)}")
         family = known[kind]
         family.check(dict(self.config))
         config = family.attending(dict(self.config), attention)
-        return family, family.read(config if family.causal(config) else self.with_mask(config))
+        found = family.read(settings_of(config if family.causal(config) else self.with_mask(config)))
+        check_apart(found.mask_id, found.end_ids, "config.json")
+        return family, found
 
     def with_mask(self, config: Mapping[str, Any]) -> dict[str, Any]:
         """The settings with the tokenizer's mask token where they name none, as those of dLLM's models."""
@@ -129,7 +128,7 @@ class Folder:
         for settings in (read_settings(self.path / "special_tokens_map.json"), self.tokenizer_settings):
             for name, token in settings.items():
                 content = token.get("content") if isinstance(token, dict) else token
-                if name.endswith("_token") and isinstance(content, str):
+                if name.endswith("_token") and isinstance(content, str) and is_text(content):
                     named[name] = content
         return named
 
@@ -183,19 +182,19 @@ class Folder:
         return self.chat
 
     @cached_property
+    def shards(self) -> Shards:
+        """The files of weights, and what is taken from which."""
+        return Shards.of(self.path)
+
+    @property
     def weights(self) -> tuple[Path, ...]:
         """The files of weights: those that the index names, or model.safetensors; they need not be there."""
-        if not (self.path / INDEX).is_file():
-            return (self.path / WHOLE,)
-        mapping = read_json(self.path / INDEX).get("weight_map")
-        if not isinstance(mapping, dict) or not all(isinstance(name, str) for name in mapping.values()):
-            raise ValueError(f"{self.path / INDEX} has no weight_map: download it again")
-        return tuple(self.path / name for name in sorted(set(mapping.values())))
+        return self.shards.files
 
     @property
     def stored_dtype(self) -> torch.dtype:
         """The dtype of the weights on disk, which is that of the first."""
-        with open_tensors(self.weights[0]) as file:
+        with open_weights(self.weights[0]) as file:
             found = [file.get_slice(name)[:1].dtype for name in list(file.keys())[:1]]
         if not found:
             raise ValueError(f"{self.weights[0]} holds no weights: download it again")
@@ -203,8 +202,20 @@ class Folder:
 
     @cached_property
     def fingerprint(self) -> str:
-        """Twelve hexadecimal digits of what is loaded: config, vocabulary and weights, as `digest_of` reads them."""
-        return digest_of(self.path, ("config.json", *self.vocabulary), self.weights)
+        """Twelve hexadecimal digits of what is loaded: config, vocabulary and weights, as `digest_of` reads them.
+
+        Of the tokenizer's settings, too, what changes ids: tokens that they add, put in front or name as the mask.
+        """
+        told: list[Any] = []
+        if len(self.vocabulary) > 1:
+            told.append(self.tokenizer_settings.get("added_tokens_decoder"))
+        if self.vocabulary and self.tokenizer_settings.get("add_bos_token") is True:
+            told.append(self.special.get("bos_token"))
+        if self.config.get("mask_token_id") is None and "mask_token" in self.special:
+            told.append(self.special["mask_token"])
+        if self.shards.allotted:
+            told.append(sorted(self.shards.allotted.items()))
+        return digest_of(self.path, ("config.json", *self.vocabulary), self.weights, told)
 
     @property
     def commit(self) -> str | None:
@@ -217,27 +228,6 @@ def lab_models() -> dict[str, Path]:
     return {folder.name: folder for folder in sorted(LAB.iterdir()) if (folder / "config.json").is_file()}
 
 
-def hub_folder(name: str, revision: str | None = None, *, code: bool = False) -> Path | None:
-    """The folder of a hub repository, downloaded unless it is in the cache; None for a name that can be none."""
-    if name.count("/") != 1 or name.startswith((".", "/", "~")):
-        return None
-    return _download(name, revision, [*PATTERNS, "*.py"] if code else PATTERNS)
-
-
-def _download(name: str, revision: str | None, patterns: list[str]) -> Path:
-    from huggingface_hub import snapshot_download
-    from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
-
-    try:
-        return Path(snapshot_download(name, revision=revision, allow_patterns=patterns))
-    except (HfHubHTTPError, LocalEntryNotFoundError, OSError) as error:
-        text = str(error).splitlines()[0]
-        raise ValueError(
-            f"{name!r} is neither a folder here nor could it be had from the hub ({text}): "
-            "check the name and the network, or download it and give the folder"
-        ) from None
-
-
 def _text(path: Path) -> str:
     """What is in a file of text; ValueError, naming it, where that is not UTF-8."""
     try:
@@ -246,10 +236,10 @@ def _text(path: Path) -> str:
         raise ValueError(f"{path} is not text in UTF-8 ({error}): download it again") from None
 
 
-def digest_of(folder: Path, texts: tuple[str, ...], weights: tuple[Path, ...]) -> str:
+def digest_of(folder: Path, texts: tuple[str, ...], weights: tuple[Path, ...], told: Sequence[Any] = ()) -> str:
     """Twelve hexadecimal digits of the texts that are there, and of 64 pieces of 1 MiB of each file of weights.
 
-    Small files of weights count as a whole; those that are not there are passed over.
+    Small files of weights count as a whole; those that are not there are passed over. `told` is what else counts.
     """
     digest = hashlib.sha256()
     for name in texts:
@@ -258,6 +248,8 @@ def digest_of(folder: Path, texts: tuple[str, ...], weights: tuple[Path, ...]) -
     for path in weights:
         for part in _pieces(path) if path.is_file() else ():
             digest.update(part)
+    if told:
+        digest.update(json.dumps(told, sort_keys=True).encode())
     return digest.hexdigest()[:12]
 
 

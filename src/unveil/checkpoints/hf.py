@@ -1,25 +1,25 @@
 """Any other masked or causal language model that transformers knows, as a denoiser without a cache."""
 
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from typing import Any, NamedTuple
 
 import torch
 from jaxtyping import Bool, Float
-from safetensors import SafetensorError
 from torch import Tensor, nn
 
 from unveil.canvas import SOFT, SOFT_MASK, Canvas
-from unveil.checkpoints.families import families
-from unveil.checkpoints.family import ends, named_mask
+from unveil.checkpoints.families import check_apart, check_sizes, ends, families, named_mask, settings_of
 from unveil.checkpoints.folder import Folder
 from unveil.checkpoints.weights import Change, load_checkpoint
+from unveil.fields import is_whole, shown
 from unveil.models.attention import Bidirectional, Causal
 from unveil.models.denoiser import Cache, Outline, Prediction, Want
 from unveil.models.reduce import answer, shown_ids
 from unveil.models.transformer import Transformer
 
 UNBOUNDED = 1 << 20  # columns of a model that names no limit
+MOST = 300  # characters of an error of transformers' or of a folder's own code
 
 
 class Borrowed(nn.Module):
@@ -118,10 +118,11 @@ def load_denoiser(
 
     ValueError for `changes` of a model that transformers runs.
     """
-    if (kind := folder.config.get("model_type")) in families():
+    kind = folder.config.get("model_type")
+    if isinstance(kind, str) and kind in families():
         return load_checkpoint(folder, device=device, dtype=dtype, attention=attention, changes=changes)
     if changes:
-        raise ValueError(f"{folder}: adapters and bits are for models of {', '.join(families())}, not of {kind}")
+        raise ValueError(f"{folder}: adapters and bits are for models of {', '.join(families())}, not of {shown(kind)}")
     return load_transformers(
         folder, device=device, dtype=dtype, attention=attention, trust_remote_code=trust_remote_code
     )
@@ -144,7 +145,9 @@ def load_transformers(
     if dtype == torch.float64:
         raise ValueError("transformers computes parts of its models in float32: use dtype float32, not float64")
     settings = dict(folder.config)
-    auto, config = _classes(folder, settings, trust_remote_code)
+    check_sizes(settings_of(settings))
+    with _quiet():
+        auto, config = _classes(folder, settings, trust_remote_code)
     decoder = auto.__name__ == "AutoModelForCausalLM"
     if attention is None and settings.get("is_causal") is False:
         attention = "bidirectional"
@@ -154,21 +157,22 @@ def load_transformers(
     with _quiet():
         model = _loaded(auto, folder, config, dtype, trust_remote_code)
     model = model.to(device).eval().requires_grad_(False)
-    tried = _tried(model)
+    with _failing(folder, "cannot run it as Unveil does, with embeddings and an attention mask", trust_remote_code):
+        tried, width = _tried(model), int(model.get_input_embeddings().embedding_dim)
     if tried.causal is None:
         raise ValueError(f"{folder}: padding changes whether the model looks ahead: take is_causal out of config.json")
     if attention not in (None, "causal" if tried.causal else "bidirectional"):
         raise ValueError(f"{folder}: the model does not follow attention={attention!r}: leave it out")
+    mask_id, end_ids = None, ends(settings_of(config.to_dict()))
+    if not tried.causal:
+        mask_id = named_mask(settings_of(folder.with_mask(settings)))
+        check_apart(mask_id, end_ids, "config.json")
+        if mask_id >= tried.vocabulary:
+            raise ValueError(f"{folder}: mask_token_id={mask_id} is outside the vocabulary 0..{tried.vocabulary - 1}")
     outline = Outline(
-        vocabulary=tried.vocabulary,
-        mask_id=None if tried.causal else named_mask(folder.with_mask(settings)),
-        end_ids=ends(config.to_dict()),
-        context=_max_columns(model),
-        width=model.get_input_embeddings().embedding_dim,
-        shift=int(decoder),
-        rule=Causal() if tried.causal else Bidirectional(),
-        caches=False,
-    )
+        vocabulary=tried.vocabulary, mask_id=mask_id, end_ids=end_ids, context=_max_columns(model), width=width,
+        shift=int(decoder), rule=Causal() if tried.causal else Bidirectional(), caches=False,
+    )  # fmt: skip
     return Borrowed(model, outline, affine=tried.affine)
 
 
@@ -184,14 +188,17 @@ def _classes(folder: Folder, settings: dict[str, Any], trust: bool) -> tuple[Any
             "knows: pip install 'unveil[hf]'"
         ) from None
     try:
-        config = transformers.AutoConfig.from_pretrained(folder.path, trust_remote_code=trust)
+        with _failing(folder, "cannot read config.json", True) if trust else nullcontext():
+            config = transformers.AutoConfig.from_pretrained(folder.path, trust_remote_code=trust)
     except Exception as error:  # of many kinds
+        if trust:
+            raise
         raise ValueError(
             f"{folder}: model_type {kind!r} is none of {', '.join(families())}, and transformers "
             f"{transformers.__version__} cannot read config.json ({_said(error)}); a folder's own code "
             "runs only with trust_remote_code=True (--trust-remote-code)"
         ) from None
-    own = settings.get("auto_map", {}) if trust else {}
+    own = settings_of(settings).inner("auto_map").values if trust else {}
     causal, masked = (
         names.get(kind) or own.get(auto)
         for names, auto in (
@@ -201,24 +208,36 @@ def _classes(folder: Folder, settings: dict[str, Any], trust: bool) -> tuple[Any
     )
     if config.is_encoder_decoder or not (causal or masked):
         raise ValueError(f"{folder}: {kind} is neither a masked nor a causal language model: give one of these")
-    if masked and causal not in (config.architectures or []):
+    if masked and causal not in (settings["architectures"] if isinstance(settings.get("architectures"), list) else ()):
         return transformers.AutoModelForMaskedLM, config
     return transformers.AutoModelForCausalLM, config
 
 
-def _said(error: Exception) -> str:
-    """The first line of an error's words; its kind where it has none."""
-    return (str(error) or type(error).__name__).splitlines()[0]
+def _said(error: BaseException) -> str:
+    """The first line of an error's words, with its kind where they say little without it."""
+    words = (str(error) or type(error).__name__).splitlines()[0][:MOST]
+    plain = isinstance(error, OSError | ValueError | RuntimeError | ImportError) or not str(error)
+    return words if plain else f"{type(error).__name__}: {words}"
+
+
+@contextmanager
+def _failing(folder: Folder, what: str, trust: bool) -> Iterator[None]:
+    """An error inside as one sentence, whatever its kind; memory and devices say their own."""
+    try:
+        yield
+    except (torch.OutOfMemoryError, MemoryError):
+        raise
+    except (Exception, SystemExit) as error:
+        remedy = ": its own code failed; install what that needs, or ask its authors" if trust else ""
+        raise ValueError(f"{folder}: transformers {what} ({_said(error)}){remedy}") from None
 
 
 def _loaded(auto: Any, folder: Folder, config: Any, dtype: torch.dtype | None, trust: bool) -> Any:
-    try:
+    with _failing(folder, "cannot load it", trust):
         model, found = auto.from_pretrained(
             folder.path, config=config, dtype=dtype or "auto", use_safetensors=True, trust_remote_code=trust,
             output_loading_info=True,
         )  # fmt: skip
-    except (OSError, ValueError, RuntimeError, SafetensorError) as error:
-        raise ValueError(f"{folder}: transformers cannot load it ({_said(error)})") from None
     if missing := sorted(found["missing_keys"]):
         raise ValueError(
             f"{folder}: the weights lack {', '.join(missing[:3])}, {len(missing)} in all, without which "
@@ -258,9 +277,9 @@ def _tried(model: Any) -> _Tried:
     hook = None if head is None else head.register_forward_hook(lambda layer, inputs, out: given.append(out))
 
     def logits(last: int, padding: int) -> Tensor:
-        ids, seen = [[2, 3, last] + [0] * padding], [[1, 1, 1] + [0] * padding]
-        given = {"input_ids": ids, "attention_mask": seen}
-        found: Tensor = model(**{name: torch.tensor(x, device=model.device) for name, x in given.items()}).logits
+        rows = [2, 3, last] + [0] * padding, [1, 1, 1] + [0] * padding
+        ids, seen = (torch.tensor([row], device=model.device) for row in rows)
+        found: Tensor = model(inputs_embeds=model.get_input_embeddings()(ids), attention_mask=seen).logits
         return found
 
     pairs = [(logits(4, padding), logits(5, padding)) for padding in (0, 1)]
@@ -276,4 +295,5 @@ def _max_columns(model: Any) -> int:
     for name, layer in model.named_modules():
         if name.endswith("position_embeddings") and isinstance(layer, nn.Embedding):
             return layer.num_embeddings - (0 if layer.padding_idx is None else layer.padding_idx + 1)
-    return getattr(model.config, "max_position_embeddings", None) or UNBOUNDED
+    most: Any = getattr(model.config, "max_position_embeddings", None)
+    return int(most) if is_whole(most, 1, UNBOUNDED) else UNBOUNDED

@@ -8,11 +8,12 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from unveil.checkpoints.family import Family
-from unveil.checkpoints.folder import INDEX, Folder
+from unveil.checkpoints.families import Family, settings_of
+from unveil.checkpoints.folder import Folder
 from unveil.checkpoints.quantise import check_whole
+from unveil.checkpoints.shards import INDEX, WHOLE, few, open_weights
 from unveil.files import write_json
-from unveil.models.tensors import open_tensors, write_tensors
+from unveil.models.tensors import write_tensors
 from unveil.models.transformer import Architecture, Transformer
 
 # (model, name, weight as it was just read) -> what is kept under that name; None: it is in the model already
@@ -41,15 +42,20 @@ def load_checkpoint(
     expected = {family.published(name): name for name in model.state_dict()}
     shapes = {published: model.get_parameter(name).shape for published, name in expected.items()}
     weights: dict[str, Tensor] = {}
-    for file, names in _files(folder, set(expected), family.published("head.weight") if architecture.tied else None):
+    files = _files(folder, set(expected), family.published("head.weight") if architecture.tied else None)
+    stored = {expected[published] for _, names in files for published in names}
+    for file, names in files:
         for published, weight in _read(file, {name: shapes[name] for name in names}, str(device)):
-            kept: Tensor | None = weight.to(device, dtype)
-            for change in changes:
-                kept = None if kept is None else change(model, expected[published], kept)
-            if kept is not None:
-                weights[expected[published]] = kept
+            here = weight.to(device, dtype)
+            both = expected[published] == "embed.weight" and "head.weight" not in stored
+            for name in (expected[published], "head.weight") if both else (expected[published],):
+                kept: Tensor | None = here
+                for change in changes:
+                    kept = None if kept is None else change(model, name, kept)
+                if kept is not None:
+                    weights[name] = kept
     embed = weights["embed.weight"]
-    tied = architecture.tied and torch.equal(weights.setdefault("head.weight", embed), embed)
+    tied = architecture.tied and torch.equal(weights["head.weight"], embed)
     model.load_state_dict(weights, assign=True)
     if tied:
         model.head.weight = model.embed.weight
@@ -84,6 +90,7 @@ def save_checkpoint(
         write_tensors(folder / file, part, {"format": "pt"})
     if split.is_sharded:
         write_json(folder / INDEX, {"metadata": split.metadata, "weight_map": split.tensor_to_filename})
+        (folder / WHOLE).unlink(missing_ok=True)  # an older one: of two sets none is read
     else:
         (folder / INDEX).unlink(missing_ok=True)  # of several older files, which would be read
     write_json(folder / "config.json", family.write(model.architecture))
@@ -93,7 +100,7 @@ def lost(family: Family, architecture: Architecture) -> str:
     """What of an architecture a layout cannot hold; empty if nothing."""
     mine = vars(architecture)
     try:
-        theirs = vars(family.read(family.write(architecture)))
+        theirs = vars(family.read(settings_of(family.write(architecture))))
     except ValueError:  # a causal model without [MASK], in a layout of bidirectional ones
         theirs = mine | {"mask_id": None, "rule": None}
     return ", ".join(f"{name}={mine[name]!r}" for name in mine if mine[name] != theirs[name])
@@ -104,10 +111,7 @@ def _files(folder: Folder, expected: set[str], spare: str | None) -> list[tuple[
 
     `spare` may be missing.
     """
-    found: dict[str, Path] = {}
-    for path in folder.weights:
-        for name in open_tensors(path).keys():
-            found[name] = path
+    found = folder.shards.tensors()
     missing, extra = sorted(expected - set(found) - {spare}), sorted(set(found) - expected)
     if missing or extra:
         text = "; ".join(f"{kind} {few(names)}" for kind, names in (("missing", missing), ("surplus", extra)) if names)
@@ -117,7 +121,7 @@ def _files(folder: Folder, expected: set[str], spare: str | None) -> list[tuple[
 
 def _read(path: Path, shapes: dict[str, torch.Size], device: str) -> Iterator[tuple[str, Tensor]]:
     """The tensors of these names and shapes; all their numbers are finite."""
-    with open_tensors(path, device) as file:
+    with open_weights(path, device) as file:
         for name, shape in shapes.items():
             tensor = file.get_tensor(name)
             if tensor.shape != shape:
@@ -125,8 +129,3 @@ def _read(path: Path, shapes: dict[str, torch.Size], device: str) -> Iterator[tu
             if not torch.stack(tensor.aminmax()).isfinite().all():  # NaN is both; nothing as large is made on the way
                 raise ValueError(f"{path}: {name} holds NaN or infinite weights: the checkpoint is damaged")
             yield name, tensor
-
-
-def few(names: list[str]) -> str:
-    """Some of the names, in words."""
-    return ", ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")

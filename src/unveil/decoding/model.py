@@ -2,9 +2,11 @@
 
 import re
 import time
+import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import NamedTuple
 
 import torch
@@ -12,11 +14,10 @@ import torch
 from unveil.canvas import Canvas
 from unveil.checkpoints.chat import ChatTemplate
 from unveil.checkpoints.hf import Borrowed
-from unveil.checkpoints.tokenizer import Codec
+from unveil.checkpoints.tokenizer import Codec, FileTokenizer
 from unveil.decoding.prompt import Prompt, question, rendered, tokens_until, until
 from unveil.decoding.spec import parse_sampler
-from unveil.models.denoiser import Denoiser
-from unveil.models.guidance import Guided
+from unveil.models.denoiser import Denoiser, Guided
 from unveil.models.transformer import Transformer
 from unveil.sampling.queue import steps_queue
 from unveil.sampling.sampler import Sampler, Step
@@ -42,7 +43,7 @@ class Model:
     tokenizer: Codec
     new_tokens: int  # how many masks a prompt gets where nothing is said
     revision: str  # a fingerprint of the weights, adapter and bits included
-    end_ids: tuple[int, ...] = ()  # a row ends after a block with one of them
+    end_ids: tuple[int, ...] = ()  # that the settings name; see `ends`
     chat: ChatTemplate | None = None  # None: prompts are raw text
     commit: str | None = None  # of the hub repository that it is from
     adapter: str | None = None  # a fingerprint of the adapter that was added
@@ -62,6 +63,26 @@ class Model:
     def chats(self) -> bool:
         """Whether prompts can be chats."""
         return self.chat is not None
+
+    def raw(self) -> "Model":
+        """The same for raw text alone: its chat template is never rendered, and ends no rows."""
+        return replace(self, chat=None)
+
+    @cached_property
+    def ends(self) -> tuple[int, ...]:
+        """A row ends after a block with one of these: `end_ids`, and the special token that ends an answer in a chat.
+
+        That is EoT where LLaDA-8B-Instruct's settings name only EOS. With a warning none where the vocabulary lacks it.
+        """
+        if self.chat is None or not isinstance(self.tokenizer, FileTokenizer):
+            return self.end_ids
+        try:
+            ids = self.tokenizer.encode(self.chat.turn_end.lstrip())
+        except ValueError as error:
+            warnings.warn(f"no row ends with what the chat template writes after an answer: {error}", stacklevel=2)
+            return self.end_ids
+        special = [token for token in ids[:1] if self.tokenizer.is_special(token)]
+        return tuple(dict.fromkeys([*self.end_ids, *special]))
 
     @property
     def chat_hash(self) -> str | None:
@@ -115,7 +136,7 @@ class Model:
         count = self.new_tokens if new_tokens is None else new_tokens
         self._fits(len(ids), count)
         return Canvas.blank(
-            [ids], count, mask_id=self.denoiser.outline.blank_id, end_ids=self.end_ids, seed=seed, device=self.device,
+            [ids], count, mask_id=self.denoiser.outline.blank_id, end_ids=self.ends, seed=seed, device=self.device,
             first=number,
         )  # fmt: skip
 

@@ -4,6 +4,7 @@ from itertools import product
 from typing import Any
 
 from unveil import catalogue
+from unveil.legal import SAMPLERS, check
 from unveil.policies.store import locate_policy, policy_mark
 from unveil.sampling.sampler import Sampler
 from unveil.settings import convert, keywords, split_spec
@@ -26,7 +27,9 @@ def read_sampler(text: str) -> tuple[str, dict[str, Any]]:
     known = catalogue.samplers()
     name, texts = split_spec("sampler", name.replace("-", "_") + colon + rest, known, lambda entry: entry.settings)
     legal = keywords(known[name].load())
-    return name, {key: convert(key, value, legal[key].annotation) for key, value in texts.items()}
+    settings = {key: convert(key, value, legal[key].annotation) for key, value in texts.items()}
+    check(SAMPLERS, **settings)
+    return name, settings
 
 
 def mark(text: str) -> str:

@@ -2,30 +2,31 @@
 
 from typing import Any
 
+from unveil.checkpoints.families import COLUMNS, LAYERS, WORDS, Family, ends, head_width, size
 from unveil.checkpoints.families.llama import CONSTANTS, INNER, LAYER, OUTER, rope_of, written_sizes
-from unveil.checkpoints.family import Family, ends, optional, required
+from unveil.fields import Fields
 from unveil.models.transformer import Architecture
 
 
-def _read(config: dict[str, Any]) -> Architecture:
-    width, heads = required(config, "hidden_size"), required(config, "num_attention_heads")
+def _read(config: Fields) -> Architecture:
+    heads = size(config, "num_attention_heads")
     base, scaling = rope_of(config)
     return Architecture(
-        vocabulary=required(config, "vocab_size"),
-        width=width,
-        layers=required(config, "num_hidden_layers"),
+        vocabulary=size(config, "vocab_size", most=WORDS),
+        width=size(config, "hidden_size"),
+        layers=size(config, "num_hidden_layers", most=LAYERS),
         heads=heads,
-        kv_heads=config.get("num_key_value_heads") or heads,
-        head_width=width // heads,
-        feed_width=required(config, "intermediate_size"),
-        mask_id=optional(config, "mask_token_id", 151666),
+        kv_heads=size(config, "num_key_value_heads", heads),
+        head_width=head_width(config, "hidden_size", "num_attention_heads"),
+        feed_width=size(config, "intermediate_size"),
+        mask_id=config.whole("mask_token_id", 151666),
         end_ids=ends(config),
-        max_columns=optional(config, "max_position_embeddings", 131072),
-        norm_eps=optional(config, "rms_norm_eps", 1e-6),
+        max_columns=size(config, "max_position_embeddings", 131072, most=COLUMNS),
+        norm_eps=config.number("rms_norm_eps", 1e-6, most=1.0),
         rope_base=base,
         rope_scaling=scaling,
         qkv_bias=True,
-        tied=bool(config.get("tie_word_embeddings", False)),
+        tied=config.flag("tie_word_embeddings", False),
         shift=1,
     )
 

@@ -2,32 +2,38 @@
 
 from typing import Any
 
-from unveil.checkpoints.family import Family, ends, optional, required, written_ends
+from unveil.checkpoints.families import COLUMNS, LAYERS, WORDS, Family, ends, head_width, size, written_ends
+from unveil.checkpoints.families.llama import rope_of
+from unveil.fields import Fields
+from unveil.models.attention import Unscaled
 from unveil.models.transformer import Architecture
 
 
-def _read(config: dict[str, Any]) -> Architecture:
-    width, heads = required(config, "d_model"), required(config, "n_heads")
-    vocabulary = config.get("embedding_size") or required(config, "vocab_size")
-    kv_heads = config.get("n_kv_heads") or (1 if config.get("multi_query_attention") else heads)
+def _read(config: Fields) -> Architecture:
+    width, heads = size(config, "d_model"), size(config, "n_heads")
+    biased, tied = config.flag("include_bias", False), config.flag("weight_tying", False)
+    alone = config.flag("multi_query_attention", False)
+    base, scaling = rope_of(config)
+    if not isinstance(scaling, Unscaled):
+        raise config.refusal("rope_scaling", "not supported for llada, only null")
     return Architecture(
-        vocabulary=vocabulary,
+        vocabulary=size(config, "embedding_size", None, most=WORDS) or size(config, "vocab_size", most=WORDS),
         width=width,
-        layers=required(config, "n_layers"),
+        layers=size(config, "n_layers", most=LAYERS),
         heads=heads,
-        kv_heads=kv_heads,
-        head_width=width // heads,
-        feed_width=config.get("mlp_hidden_size") or config.get("mlp_ratio", 4) * width,
-        mask_id=optional(config, "mask_token_id", 126336),
+        kv_heads=size(config, "n_kv_heads", 1 if alone else heads),
+        head_width=head_width(config, "d_model", "n_heads"),
+        feed_width=size(config, "mlp_hidden_size", None) or size(config, "mlp_ratio", 4) * width,
+        mask_id=config.whole("mask_token_id", 126336),
         end_ids=ends(config),
-        max_columns=optional(config, "max_sequence_length", 4096),
-        norm_eps=optional(config, "rms_norm_eps", 1e-5),
-        rope_base=optional(config, "rope_theta", 10000.0),
-        qkv_bias=bool(config.get("include_bias") or config.get("include_qkv_bias")),
-        output_bias=bool(config.get("include_bias", False)),
-        feed_bias=bool(config.get("include_bias", False)),
-        head_bias=bool(config.get("include_bias", False)) and not config.get("weight_tying", False),
-        tied=bool(config.get("weight_tying", False)),
+        max_columns=size(config, "max_sequence_length", 4096, most=COLUMNS),
+        norm_eps=config.number("rms_norm_eps", 1e-5, most=1.0),
+        rope_base=base,
+        qkv_bias=biased or config.flag("include_qkv_bias", False),
+        output_bias=biased,
+        feed_bias=biased,
+        head_bias=biased and not tied,
+        tied=tied,
     )
 
 
@@ -57,6 +63,9 @@ def _write(a: Architecture) -> dict[str, Any]:
         "init_fn": "normal",
         "init_std": 0.02,
         "precision": None,
+        "attention_dropout": 0.0,
+        "embedding_dropout": 0.0,
+        "residual_dropout": 0.0,
         **LLADA.constants,
     }
 

@@ -9,62 +9,82 @@ model_type a2d-llama, a2d-qwen2, a2d-qwen3: dLLM's conversions (github.com/ZHZis
 from functools import partial
 from typing import Any
 
-from unveil.checkpoints.family import Family, ends, named_mask, optional, required, written_ends
-from unveil.models.attention import Bidirectional, Causal
-from unveil.models.rope import Llama3, Scaling, Unscaled
+from unveil.checkpoints.families import (
+    COLUMNS,
+    LAYERS,
+    WORDS,
+    Family,
+    ends,
+    head_width,
+    named_mask,
+    size,
+    written_ends,
+)
+from unveil.fields import Fields, shown
+from unveil.models.attention import Bidirectional, Causal, Llama3, Scaling, Unscaled
 from unveil.models.transformer import Architecture
 
 KIN = {"llama": "Llama", "qwen2": "Qwen2", "qwen3": "Qwen3"}  # model_type -> how transformers' classes begin
 CONVERTED = "a2d-"  # how dLLM's model_types begin
 
 
-def rope_of(config: dict[str, Any]) -> tuple[float, Scaling]:
+def rope_of(config: Fields) -> tuple[float, Scaling]:
     """RoPE's base and scaling: rope_theta and rope_scaling in older files, rope_parameters in newer ones.
 
     ValueError for a scaling that is not known here.
     """
-    rope = config.get("rope_scaling") or config.get("rope_parameters") or {}
-    base = rope.get("rope_theta") or config.get("rope_theta") or 10000.0
-    kind = rope.get("rope_type", rope.get("type", "default"))
+    older, newer = config.inner("rope_scaling"), config.inner("rope_parameters")
+    rope = older if older.values else newer
+    base: float = rope.number("rope_theta", config.number("rope_theta", 10000.0, least=1.0), least=1.0)
+    kind = rope.text("rope_type", None) or rope.text("type", None) or "default"
+    if nested := [name for name, value in rope.values.items() if isinstance(value, dict)]:
+        raise rope.refusal(nested[0], "a scaling for some of the layers, which is not supported")
+    if kind == "default" and not (rope.has("rope_type") or rope.has("type")) and rope.has("factor"):
+        raise rope.refusal("factor", "given without a rope_type")
     if kind == "default":
         return base, Unscaled()
     if kind != "llama3":
-        raise ValueError(f"config.json: rope_type={kind!r} is not supported, only 'default' and 'llama3'")
+        raise ValueError(f"config.json: rope_type={shown(kind)} is not supported: give a checkpoint without it")
+    low, high = rope.number("low_freq_factor"), rope.number("high_freq_factor")
+    if low == high:
+        raise rope.refusal("high_freq_factor", "not above low_freq_factor")
     return base, Llama3(
-        factor=required(rope, "factor"),
-        low=required(rope, "low_freq_factor"),
-        high=required(rope, "high_freq_factor"),
-        original=required(rope, "original_max_position_embeddings"),
+        factor=rope.number("factor", least=1e-6),
+        low=low,
+        high=high,
+        original=size(rope, "original_max_position_embeddings", most=COLUMNS),
     )
 
 
-def _read(config: dict[str, Any]) -> Architecture:
-    kind = config["model_type"].removeprefix(CONVERTED)
-    converted = kind != config["model_type"]
-    causal = not converted and optional(config, "is_causal", True)
-    vocabulary, width, heads = (required(config, n) for n in ("vocab_size", "hidden_size", "num_attention_heads"))
-    biased = bool(config.get("attention_bias", False))
+def _read(config: Fields) -> Architecture:
+    model_type = config.text("model_type")
+    kind = model_type.removeprefix(CONVERTED)
+    converted = kind != model_type
+    causal = not converted and config.flag("is_causal", True)
+    heads = size(config, "num_attention_heads")
+    wide = size(config, "head_dim", 128 if kind == "qwen3" else None)
+    biased = config.flag("attention_bias", False)
     base, scaling = rope_of(config)
     return Architecture(
-        vocabulary=vocabulary,
-        width=width,
-        layers=required(config, "num_hidden_layers"),
+        vocabulary=size(config, "vocab_size", most=WORDS),
+        width=size(config, "hidden_size"),
+        layers=size(config, "num_hidden_layers", most=LAYERS),
         heads=heads,
-        kv_heads=config.get("num_key_value_heads") or heads,
-        head_width=config.get("head_dim") or (128 if kind == "qwen3" else width // heads),
-        feed_width=required(config, "intermediate_size"),
+        kv_heads=size(config, "num_key_value_heads", heads),
+        head_width=wide or head_width(config, "hidden_size", "num_attention_heads"),
+        feed_width=size(config, "intermediate_size"),
         mask_id=None if causal else named_mask(config),
         end_ids=ends(config),
-        max_columns=optional(config, "max_position_embeddings", 2048 if kind == "llama" else 32768),
-        norm_eps=optional(config, "rms_norm_eps", 1e-6),
+        max_columns=size(config, "max_position_embeddings", 2048 if kind == "llama" else 32768, most=COLUMNS),
+        norm_eps=config.number("rms_norm_eps", 1e-6, most=1.0),
         rope_base=base,
         rope_scaling=scaling,
         qkv_bias=kind == "qwen2" or biased,
         output_bias=kind != "qwen2" and biased,
-        feed_bias=kind == "llama" and bool(config.get("mlp_bias", False)),
+        feed_bias=kind == "llama" and config.flag("mlp_bias", False),
         qk_norm=kind == "qwen3",
-        tied=bool(config.get("tie_word_embeddings", False)),
-        shift=0 if converted else optional(config, "logits_shift", 1),
+        tied=config.flag("tie_word_embeddings", False),
+        shift=0 if converted else config.whole("logits_shift", 1, most=1),
         rule=Causal() if causal else Bidirectional(),
     )
 
