@@ -21,14 +21,21 @@ import torch
 
 import unveil
 from recipes.lab_rules import FIRST_DRAW, LabRules, drawn
-from unveil.diagnostics.context.card import Finding, first_minus_last, level, of_values
 from unveil.diagnostics.context.cells import Record
 from unveil.diagnostics.context.few_shot.shots import Arrangement, Shots, arrange
 from unveil.diagnostics.context.few_shot.suite import suite
-from unveil.diagnostics.context.probe import Probe
-from unveil.diagnostics.context.probes import probe
+from unveil.diagnostics.context.probes import Probe, probe
 from unveil.diagnostics.context.run import measure
-from unveil.diagnostics.context.tables import Point, by_series, correct, paired
+from unveil.diagnostics.context.tables import (
+    Finding,
+    Point,
+    by_series,
+    correct,
+    first_minus_last,
+    level,
+    of_values,
+    paired,
+)
 from unveil.evaluation.plots import COLOURS, MARKERS
 from unveil.files import replacing, write_json, write_text
 from unveil.objectives.loss import loss

@@ -46,14 +46,15 @@ def test_a_batch_is_its_rows_written_out(pairs: list[Pair], padding: Any, data: 
     assert batch.end.tolist() == [len(row) for row in want]
 
 
-@given(some_pairs, st.integers(1, 9), st.integers(0, 3))
-def test_every_pair_comes_once_an_epoch(pairs: list[Pair], rows: int, seed: int) -> None:
+@pytest.mark.parametrize("kind", ["length", "none"])
+@given(pairs=some_pairs, rows=st.integers(1, 9), seed=st.integers(0, 3))
+def test_every_pair_comes_once_an_epoch(kind: str, pairs: list[Pair], rows: int, seed: int) -> None:
     data = Rows.of(pairs, canvas=9, eos=EOS)
     group = max(1, min(16, len(pairs) // rows))
     seen: Counter[int] = Counter({number: 0 for number in range(len(pairs))})
     for step in range(4 * group):
-        index = data.index(step, rows, seed)
-        assert torch.equal(index, data.index(step, rows, seed))
+        index = data.index(step, rows, seed, kind)
+        assert torch.equal(index, data.index(step, rows, seed, kind))
         assert max(Counter(index.tolist()).values()) <= rows // len(pairs) + 2  # it meets at most two part epochs
         seen.update(index.tolist())
         if (step + 1) % group == 0:
@@ -71,6 +72,17 @@ def test_rows_of_like_length_share_a_batch_in_an_order_of_the_seed() -> None:
     orders = [[data.index(step, 8, seed).tolist() for step in range(32)] for seed in (0, 1)]
     later = [data.index(step, 8, 0).tolist() for step in range(32, 64)]
     assert orders[0] != orders[1] and orders[0] != later
+
+
+def test_without_groups_a_batch_is_of_any_lengths() -> None:
+    pairs = [Pair([1] * (1 + number % 64), [2]) for number in range(256)]
+    data = Rows.of(pairs, canvas=2, eos=EOS)
+    indices = [data.index(step, 8, 0, group="none").tolist() for step in range(32)]
+    assert Counter(number for index in indices for number in index) == Counter(range(256))
+    wide = sum(data.batch(torch.tensor(index)).tokens.numel() for index in indices)
+    assert wide > 1.5 * float(data.end.sum())
+    assert indices[0] != data.index(0, 8, 1, group="none").tolist()
+    assert indices[0] != data.index(32, 8, 0, group="none").tolist()
 
 
 @given(some_pairs, st.floats(0.01, 0.99), st.integers(1, 6), st.integers(0, 5))
@@ -145,9 +157,9 @@ BAD = {
     "empty": ({"prompt": "", "answer": "a"}, "field 'prompt' is missing or no text"),
     "a number": ({"prompt": "a", "answer": 5}, "field 'answer' is missing or no text"),
     "long": ({"prompt": "a", "answer": "12345678"}, "the answer has 8 tokens and EOS is one more, the canvas holds 8: "
-             "set canvas=9 or more, or remove the line"),
+             "set canvas=9 or more, set long=skip or long=cut, or remove the line"),
     "context": ({"prompt": "a" * 89, "answer": "a"}, "the prompt has 89 tokens, with a canvas of 8 that is 1 "
-                "beyond the model's context of 96: shorten the prompt, or set a smaller canvas"),
+                "beyond the model's context of 96: shorten the prompt, set a smaller canvas, or set long=skip"),
     "characters": ({"prompt": "a", "answer": "É"}, "the model's vocabulary cannot write 'É'"),
     "mask": ({"prompt": "a[MASK]", "answer": "a"}, f"the prompt holds the mask token (id {MASK}): remove it"),
     "mask in answer": ({"prompt": "a", "answer": "[MASK]"}, "the answer holds the mask token"),
@@ -202,7 +214,7 @@ def test_a_template_that_does_not_fit(tmp_path: Path, template: str, fault: str)
 
 
 def test_without_transformers_chats_say_what_to_install(chatty: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(sys.modules, "transformers", None)
+    monkeypatch.setitem(sys.modules, "jinja2", None)
     with pytest.raises(ValueError) as caught:
         form(chatty)(ask("user", "assistant"))
-    assert str(caught.value) == "the model's chat template needs transformers: pip install 'unveil[hf]'"
+    assert str(caught.value) == "the model's chat template needs jinja2: pip install 'unveil[hf]'"

@@ -19,9 +19,10 @@ from unveil.checkpoints.tokenizer import FileTokenizer
 from unveil.files import write_json
 from unveil.training.checkpoint import Trained
 from unveil.training.data import LineForm, Pair, read_pairs
-from unveil.training.instructions import INSTRUCTION, LAYOUTS, Layout, LeftOut, as_it_is, s1k
+from unveil.training.instructions import INSTRUCTION, LAYOUTS, Layout, LeftOut, s1k
 from unveil.training.mask_agnostic import MaskAgnosticTuning
 from unveil.training.sft import SFT
+from unveil.training.shapes import line_of
 from unveil.training.tuning import Tuning
 
 PRINTED = FileTokenizer.characters(string.printable, ["[EOS]", "[MASK]"])  # a letter is a token
@@ -81,7 +82,7 @@ def test_a_field_that_is_no_text_is_named(name: str, value: Any) -> None:
 @given(st.integers(1, 12), st.integers(1, 12), st.integers(-2, 2), st.integers(-2, 2))
 def test_tokens_are_counted_with_the_eos(prompt: int, answer: int, room: int, more: int) -> None:
     most, least = prompt + answer + 1 + room, answer + 1 - more
-    layout = Layout(line=as_it_is, most=most, least=least)
+    layout = Layout(line=line_of, most=most, least=least)
     form = LineForm(
         folder=folder_of(), canvas=None, context=99, mask_id=MASK, eos=EOS, layout=layout
     )  # fmt: skip
@@ -175,10 +176,10 @@ def test_a_template_is_asked_for_where_transformers_is_missing(
     base: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A model that takes chats never silently learns plain prompts."""
-    monkeypatch.setitem(sys.modules, "transformers", None)
+    monkeypatch.setitem(sys.modules, "jinja2", None)
     recipe, _ = kinds(base, lines(tmp_path / "d.jsonl", fixture(base)), layout="s1k")
     if chats(base):
-        with pytest.raises(ValueError, match="line 1: the model's chat template needs transformers: pip"):
+        with pytest.raises(ValueError, match="line 1: the model's chat template needs jinja2: pip"):
             assert recipe.reading
     else:
         assert len(recipe.reading.pairs) == 4
@@ -190,8 +191,8 @@ def test_a_set_that_is_left_out_wholly_is_an_error(base: Path, tmp_path: Path) -
         with pytest.raises(ValueError) as caught:
             assert recipe.reading
         assert str(caught.value) == (
-            f"{path}: the layout leaves out every line (1 not mathematics, 4 without an answer in \\boxed{{...}}): "
-            "give other data, or another layout"
+            f"{path}: every line is left out (1 not mathematics, 4 without an answer in \\boxed{{...}}): "
+            "give other data, another layout or a larger canvas, or, where answers may be cut, long=cut"
         )
 
 
@@ -319,13 +320,16 @@ def test_the_command_takes_a_set_of_the_hub(hub: Any, monkeypatch: pytest.Monkey
     monkeypatch.setenv("RANK", "1")  # there is nothing to speak of
     told = run("train", verb, "--model", "lab-sudoku", "--data", "hub:a/b@c:d", "--set", "layout=s1k")
     assert told.code == 0 and (seen[0].data, seen[0].layout) == ("hub:a/b@c:d", "s1k")
-    with pytest.raises(
-        ValueError, match="^hub:a/b@c:d: the layout leaves out every row [(]1 not mathematics, 1 without"
-    ):
+    with pytest.raises(ValueError, match="^hub:a/b@c:d: every line is left out [(]1 not mathematics, 1 without"):
         assert seen[0].reading
 
 
 def test_the_command_refuses_a_file_that_is_not_there(tmp_path: Path) -> None:
     told = run("train", "sft", "--model", "lab-sudoku", "--data", tmp_path, "--out", tmp_path / "run")
     assert told.code == 2 and not (tmp_path / "run").exists()
-    assert "does not exist: give a JSON-lines file, or hub:OWNER/NAME" in words_of(told.err)
+    assert "does not exist: give a file of JSON lines, or hub:OWNER/NAME" in words_of(told.err)
+
+
+def test_the_command_refuses_a_device(tmp_path: Path) -> None:
+    told = run("train", "sft", "--model", "lab-sudoku", "--data", "/dev/full", "--out", tmp_path / "run")
+    assert told.code == 2 and "/dev/full is a device: give a file, or a pipe" in words_of(told.err)

@@ -18,10 +18,10 @@ from unveil.files import read_jsonl
 from unveil.objectives.loss import Batch
 from unveil.objectives.mask_agnostic import MaskAgnostic
 from unveil.settings import with_settings
-from unveil.training.lora import LoRA
 from unveil.training.mask_agnostic import PRESETS, Constant, MaskAgnosticTuning
 from unveil.training.session import deal
 from unveil.training.trainer import Recipe, run
+from unveil.training.tuning import LoRA
 
 TRAINING = Constant(steps=60, lr=1e-2, warmup=0, weight_decay=0.0, validate_every=20, save_every=7)
 PAPER = MaskAgnosticTuning(base="GSAI-ML/LLaDA-8B-Base", data="pairs.jsonl")
@@ -139,12 +139,12 @@ def test_a_context_without_room_for_a_mask_is_refused(base: Path, tmp_path: Path
 
 
 SETTINGS = {
-    "rows": ({"rows": 0}, "rows=0 is not positive: give at least 1"),
-    "max_masks": ({"max_masks": 0}, "max_masks=0 is not positive: give at least 1"),
-    "context": ({"context": 0}, "context=0 is not positive: give at least 1"),
-    "micro_steps": ({"micro_steps": 0}, "micro_steps=0 is not positive: give at least 1"),
-    "curriculum": ({"curriculum": -1}, "curriculum=-1 is negative: give 0 or more"),
-    "alpha": ({"alpha": -1.0}, "alpha=-1.0 is negative: give 0 or more"),
+    "rows": ({"rows": 0}, "rows=0 is outside its range, from 1 to 1,048,576"),
+    "max_masks": ({"max_masks": 0}, "max_masks=0 is outside its range, from 1 to 65,536"),
+    "context": ({"context": 0}, "context=0 is outside its range, from 1 to 1,048,576"),
+    "micro_steps": ({"micro_steps": 0}, "micro_steps=0 is outside its range, from 1 to 1,000,000,000"),
+    "curriculum": ({"curriculum": -1}, "curriculum=-1 is outside its range, from 0 to 1,000,000,000"),
+    "alpha": ({"alpha": -1.0}, "alpha=-1.0 is outside its range, from 0 to 1,000,000"),
     "masked": ({"masked": (0.0, 1.0)}, "masked=(0.0, 1.0) is no range within (0, 1]: give the lowest share and the "),
     "anchor": ({"anchor": "left"}, "anchor='left' is unknown: use none, fewer, more"),
     "dtype": ({"dtype": "bfloat16"}, "dtype=bfloat16 is for frozen weights: use it with lora, or train in float32"),

@@ -107,11 +107,11 @@ def test_the_papers_preset() -> None:
     "change, fault",
     [
         ({"depth": 0}, "depth=0 is outside"),
-        ({"sizes": (0,)}, r"sizes=\(0,\): give one or more positive numbers"),
-        ({"whole": 1.5}, r"whole=1.5 is outside \[0, 1\]"),
+        ({"sizes": (0,)}, r"sizes=\(0,\) is outside its range, from 1 to 65,536"),
+        ({"whole": 1.5}, "whole=1.5 is outside its range, from 0 to 1: the share of rows"),
         ({"mix": "flat"}, "mix='flat' is unknown: choose one of linear, spherical"),
         ({"mask_shares": (0.9, 0.1)}, "least=0.9 is above most=0.1"),
-        ({"k": 0}, "k=0 is not positive"),
+        ({"k": 0}, "k=0 is outside its range, from 1 to 64"),
     ],
 )
 def test_bad_settings_are_refused_before_anything_is_read(change: dict[str, Any], fault: str) -> None:

@@ -1,7 +1,7 @@
 """Instruction data: lines of prompts and answers, or of chats, to ids, and ids to the batch of a step."""
 
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -14,9 +14,10 @@ from unveil.checkpoints.folder import Folder
 from unveil.files import StrPath
 from unveil.objectives.loss import Batch
 from unveil.training.instructions import PAIRS, Layout, LeftOut, read_items
+from unveil.training.shapes import SHAPE, is_bad
 
-ROLES = ("system", "user", "assistant")
-SHAPE = 'a line is {"prompt": text, "answer": text} or {"messages": [{"role": "user", "content": text}, ...]}'
+LONG = ("refuse", "skip", "cut")  # what becomes of a line that is longer than the canvas
+MARKED = ("refuse", "skip", "take")  # and of one that is marked bad
 GROUP = 16  # batches whose rows are sorted by length together
 
 
@@ -44,12 +45,20 @@ class LineForm:
     mask_id: int
     eos: int
     layout: Layout = PAIRS
+    long: str = "refuse"  # LONG
+    bad: str = "refuse"  # MARKED
 
-    def __call__(self, item: dict[str, Any]) -> Pair:
-        """The ids of a line. ValueError says what is wrong with it, LeftOut why the layout does not take it."""
-        item = self.layout.line(item, self.folder.chat is not None)
-        chat = "messages" in item
-        prompt, answer = self._chat(item["messages"]) if chat else _texts(item)
+    def __call__(self, item: Mapping[str, Any]) -> Pair:
+        """The ids of a line. ValueError says what is wrong with it, LeftOut why it is not taken."""
+        if self.bad != "take" and is_bad(item):
+            if self.bad == "skip":
+                raise LeftOut("marked bad")
+            raise ValueError(
+                f"label={item['label']!r} marks its answer as bad: remove the line, or set bad=skip or bad=take"
+            )
+        line = self.layout.line(item, self.folder.chat is not None)
+        chat = "messages" in line
+        prompt, answer = self._chat(line["messages"]) if chat else (line["prompt"], line["answer"])
         front = [] if chat else self.folder.tokenizer.front  # as Model.ids has it
         pair = Pair([*front, *self.folder.tokenizer.encode(prompt)], self.folder.tokenizer.encode(answer))
         while pair.answer and pair.answer[-1] == self.eos:  # templates write it; it is added to every answer
@@ -60,25 +69,33 @@ class LineForm:
             if self.mask_id in ids:
                 raise ValueError(f"the {name} holds the mask token (id {self.mask_id}): remove it from the text")
         self.layout.check(len(pair.prompt), len(pair.answer))
-        if self.canvas is not None:
-            self._check_fit(pair, self.canvas)
-        return pair
+        return pair if self.canvas is None else self._fitted(pair, self.canvas)
 
-    def _check_fit(self, pair: Pair, canvas: int) -> None:
-        if len(pair.answer) >= canvas:
-            raise ValueError(
-                f"the answer has {len(pair.answer)} tokens and EOS is one more, the canvas holds {canvas}: "
-                f"set canvas={len(pair.answer) + 1} or more, or remove the line"
-            )
+    def _fitted(self, pair: Pair, canvas: int) -> Pair:
+        """A pair that fits: an answer that was cut has no EOS, since it goes on. ValueError or LeftOut where none does.
+
+        Prompts are never cut.
+        """
         if (more := len(pair.prompt) + canvas - self.context) > 0:
+            if self.long != "refuse":
+                raise LeftOut(f"with a prompt beyond the context of {self.context}, less the canvas of {canvas}")
             raise ValueError(
                 f"the prompt has {len(pair.prompt)} tokens, with a canvas of {canvas} that is {more} beyond the "
-                f"model's context of {self.context}: shorten the prompt, or set a smaller canvas"
+                f"model's context of {self.context}: shorten the prompt, set a smaller canvas, or set long=skip"
             )
+        if len(pair.answer) < canvas:
+            return pair
+        if self.long == "skip":
+            raise LeftOut(f"longer than the canvas of {canvas}")
+        if self.long == "cut":
+            return Pair(pair.prompt, pair.answer[:canvas])
+        raise ValueError(
+            f"the answer has {len(pair.answer)} tokens and EOS is one more, the canvas holds {canvas}: "
+            f"set canvas={len(pair.answer) + 1} or more, set long=skip or long=cut, or remove the line"
+        )
 
-    def _chat(self, messages: Any) -> tuple[str, str]:
+    def _chat(self, messages: list[dict[str, str]]) -> tuple[str, str]:
         """Everything up to the last answer, and that answer, as the model's template writes them."""
-        _check_messages(messages)
         template = self.folder.asked_in_chat()
         prompt, whole = template(messages[:-1], True), template(messages, False)
         if not whole.startswith(prompt):
@@ -86,43 +103,25 @@ class LineForm:
         return prompt, whole[len(prompt) :]
 
 
-def _texts(item: dict[str, Any]) -> tuple[str, str]:
-    for name in Pair._fields:
-        if not isinstance(item.get(name), str) or not item[name]:
-            raise ValueError(f"field {name!r} is missing or no text: {SHAPE}")
-    return item["prompt"], item["answer"]
-
-
-def _check_messages(messages: Any) -> None:
-    if not isinstance(messages, list) or len(messages) < 2:
-        raise ValueError(f"field 'messages' must be a list of two or more: {SHAPE}")
-    for number, message in enumerate(messages, 1):
-        role, content = (message.get(name) if isinstance(message, dict) else None for name in ("role", "content"))
-        if role not in ROLES:
-            raise ValueError(f"message {number} has the role {role!r}: use {', '.join(ROLES)}")
-        if not isinstance(content, str) or not content:
-            raise ValueError(f"message {number} has no content: give a text")
-    if messages[-1]["role"] != "assistant":
-        raise ValueError(f"the last message is from the {messages[-1]['role']}: end with the assistant's answer")
-
-
-def read_pairs(data: StrPath, form: Callable[[dict[str, Any]], Pair]) -> Reading:
+def read_pairs(data: StrPath, form: Callable[[Mapping[str, Any]], Pair]) -> Reading:
     """All lines of a file, or of a set of the hub (see read_items).
 
     ValueError names the file, the line and what is wrong; so where there is no line, or all are left out.
     """
     pairs, left_out = list[Pair](), Counter[str]()
-    items, unit = read_items(data)
-    for number, item in enumerate(items, 1):
+    for item in read_items(data):
         try:
-            pairs.append(form(item))
+            pairs.append(form(item.fields))
         except LeftOut as reason:
             left_out[str(reason)] += 1
         except ValueError as error:
-            raise ValueError(f"{data}, {unit} {number}: {error}") from None
+            raise ValueError(f"{item.place}: {error}") from None
     if left_out and not pairs:
         told = ", ".join(f"{count} {reason}" for reason, count in left_out.items())
-        raise ValueError(f"{data}: the layout leaves out every {unit} ({told}): give other data, or another layout")
+        raise ValueError(
+            f"{data}: every line is left out ({told}): give other data, another layout or a larger canvas, or, where "
+            "answers may be cut, long=cut"
+        )
     if not pairs:
         raise ValueError(f"{data} is empty: {SHAPE}")
     return Reading(pairs, dict(left_out))
@@ -152,6 +151,7 @@ class Rows:
 
     `canvas` columns follow each prompt. With padding "canvas" all are learned, the answer and EOS to the end (LLaDA's
     recipe, Nie et al. 2025, section 2.3: so the model knows where to stop); with "first" the row ends at its first EOS.
+    An answer that was cut fills the canvas, without an EOS.
     """
 
     ids: Int32[Tensor, " N"]
@@ -176,7 +176,8 @@ class Rows:
     @property
     def end(self) -> Int64[Tensor, " n"]:
         """One past the last column of each row."""
-        return self.start + self.canvas if self.padding == "canvas" else self.length + 1
+        full = self.start + self.canvas
+        return full if self.padding == "canvas" else torch.minimum(self.length + 1, full)
 
     def batch(self, index: Int64[Tensor, " B"]) -> Batch:
         """The rows at `index`."""
@@ -186,18 +187,20 @@ class Rows:
         text = column < self.length[index][:, None]
         return Batch(torch.where(text, self.ids[place].long(), self.eos), start, end)
 
-    def index(self, step: int, rows: int, seed: int) -> Int64[Tensor, " B"]:
-        """The rows of a step's batch: every row once an epoch, rows of like length together, a function of the step.
+    def index(self, step: int, rows: int, seed: int, group: str = "length") -> Int64[Tensor, " B"]:
+        """The rows of a step's batch: every row once an epoch, a function of the step.
 
-        The steps of a group share out its rows by length; which step gets which lengths is drawn.
+        In groups by length the steps of a group share out its rows, rows of like length together; which step gets which
+        lengths is drawn. With group "none" a batch is drawn whatever the lengths.
         """
         number = len(self.first)
-        size = max(1, min(GROUP, number // rows))  # a group within an epoch, or a batch repeats its rows
-        group, turn = divmod(step, size)
-        begin, count = group * size * rows, size * rows
+        most = GROUP if group == "length" else 1
+        size = max(1, min(most, number // rows))  # a group within an epoch, or a batch repeats its rows
+        turns, turn = divmod(step, size)
+        begin, count = turns * size * rows, size * rows
         epochs = range(begin // number, (begin + count - 1) // number + 1)
         orders = [np.random.default_rng([seed, 0, epoch]).permutation(number) for epoch in epochs]
         chosen = np.concatenate(orders)[begin % number :][:count]
         chosen = chosen[np.argsort(self.end.numpy()[chosen], kind="stable")]
-        place = int(np.random.default_rng([seed, 1, group]).permutation(size)[turn])
+        place = int(np.random.default_rng([seed, 1, turns]).permutation(size)[turn])
         return torch.from_numpy(chosen[place * rows :][:rows])

@@ -7,15 +7,16 @@ is marked [D].
 """
 
 import re
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
-from unveil.files import StrPath, read_jsonl
+from unveil.files import StrPath
 from unveil.tasks.grading.boxes import BOX, last_box
-from unveil.tasks.sources import hub_rows
+from unveil.tasks.sources import Item, hub_rows, items_of
+from unveil.training.shapes import line_of
 
 HUB = re.compile(r"hub:(?P<name>\w[\w.-]*/\w[\w.-]*)(?:@(?P<revision>[^:]+))?(?::(?P<split>.+))?")
 INSTRUCTION = r"""You are an expert in mathematics. Solve the problem step by step; the final answer goes in \boxed{}.
@@ -32,7 +33,7 @@ class LeftOut(Exception):
 class Layout:
     """How an item becomes a line of LineForm's, and what is left out. Tokens are counted with the answer's EOS."""
 
-    line: Callable[[dict[str, Any], bool], dict[str, Any]]  # (item, whether the model takes chats); LeftOut, ValueError
+    line: Callable[[Mapping[str, Any], bool], dict[str, Any]]  # (item, whether the model takes chats); LeftOut too
     most: int | None = None  # tokens of prompt and answer
     least: int = 0  # tokens of an answer
 
@@ -44,12 +45,7 @@ class Layout:
             raise LeftOut(f"with an answer of fewer than {self.least} tokens")
 
 
-def as_it_is(item: dict[str, Any], chat: bool) -> dict[str, Any]:
-    """The item, which is a line."""
-    return item
-
-
-def s1k(item: dict[str, Any], chat: bool) -> dict[str, Any]:
+def s1k(item: Mapping[str, Any], chat: bool) -> dict[str, Any]:
     """The question after an instruction, and the reasoning with the boxed answer; a chat where the model takes chats.
 
     LeftOut unless it is mathematics and a box with an answer closes. ValueError for a field that is no text.
@@ -58,43 +54,42 @@ def s1k(item: dict[str, Any], chat: bool) -> dict[str, Any]:
         raise LeftOut("not mathematics")
     question, attempt = _text(item, "question"), _text(item, "attempt")
     answer = last_box(attempt)
-    if answer is None or not answer.strip():
+    if answer is None or answer.remark or not answer.text.strip():
         raise LeftOut(r"without an answer in \boxed{...}")
     prompt = f"{INSTRUCTION}\n\n{question}"
-    target = f"<reasoning>{attempt}</reasoning>\n<answer>{BOX}{answer}}}</answer>"
+    target = f"<reasoning>{attempt}</reasoning>\n<answer>{BOX}{answer.text}}}</answer>"
     if chat:
         return {"messages": [{"role": "user", "content": prompt}, {"role": "assistant", "content": target}]}
     return {"prompt": f"{prompt}\n\n", "answer": target}  # [D]: the blank line
 
 
-def _text(item: dict[str, Any], name: str) -> str:
+def _text(item: Mapping[str, Any], name: str) -> str:
     value = item.get(name)
     if not isinstance(value, str):
         raise ValueError(f"field {name!r} is missing or no text: layout s1k reads question, attempt and cot_type")
     return value
 
 
-PAIRS = Layout(line=as_it_is)
+PAIRS = Layout(line=line_of)
 LAYOUTS: Mapping[str, Layout] = MappingProxyType({"pairs": PAIRS, "s1k": Layout(line=s1k, most=1024, least=32)})
 
 
-def read_items(data: StrPath) -> tuple[Iterable[dict[str, Any]], str]:
-    """All items of a JSON-lines file or of the hub, and what one is called in messages.
+def read_items(data: StrPath) -> Iterator[Item]:
+    """All items of a file, as `items_of`, or of the hub.
 
     The hub's are named hub:OWNER/NAME[@REVISION][:SPLIT], the split is "train" unless given; a file of that name goes
     first. OSError or ValueError for what cannot be had.
     """
-    if str(data).startswith("hub:") and not Path(data).is_file():
-        return _of_hub(str(data)), "row"
-    return read_jsonl(data), "line"
-
-
-def _of_hub(data: str) -> Iterable[dict[str, Any]]:
-    parts = HUB.fullmatch(data)
+    if not str(data).startswith("hub:") or Path(data).is_file():
+        yield from items_of(data)
+        return
+    parts = HUB.fullmatch(str(data))
     if parts is None:
         raise ValueError(
-            f"{data!r} is neither a file nor hub:OWNER/NAME[@REVISION][:SPLIT]: correct it, or give a JSON-lines file"
+            f"{str(data)!r} is neither a file nor hub:OWNER/NAME[@REVISION][:SPLIT]: correct it, or give a file of "
+            "JSON lines"
         )
-    return hub_rows(
-        parts["name"], split=parts["split"] or "train", revision=parts["revision"], called=data, extra="data"
-    )
+    split, revision = parts["split"] or "train", parts["revision"]
+    rows = hub_rows(parts["name"], split=split, revision=revision, called=str(data), extra="data")
+    for number, fields in enumerate(rows, 1):
+        yield Item(f"{data}, row {number}", f"{split}:{number}", fields)

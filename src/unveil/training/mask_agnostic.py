@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from types import MappingProxyType
-from typing import ClassVar, cast
+from typing import Any, ClassVar, cast
 
 import torch
 from torch import nn
@@ -78,11 +78,8 @@ class MaskAgnosticTuning(Tuning):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        for name in ("max_masks", "context", "micro_steps"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"{name}={getattr(self, name)} is not positive: give at least 1")
-        if self.curriculum < 0:
-            raise ValueError(f"curriculum={self.curriculum} is negative: give 0 or more")
+        if self.long == "cut":
+            raise ValueError("long=cut: the end of every answer is learned here: use long=skip or long=refuse")
         self._objective(0)  # its settings are checked before anything is read
 
     @property
@@ -103,7 +100,7 @@ class MaskAgnosticTuning(Tuning):
     @cached_property
     def reading(self) -> Reading:
         """The pairs that fit. ValueError for a broken line, or if no mask fits after any pair."""
-        pairs, left_out = read_pairs(self.data, self.form(None))
+        pairs, left_out = read_pairs(self.data, self._refusing if self.long == "refuse" else self.form(None))
         lengths = [len(prompt) + len(answer) + 1 for prompt, answer in pairs]
         if min(lengths) >= self.columns:
             raise ValueError(
@@ -112,6 +109,16 @@ class MaskAgnosticTuning(Tuning):
             )
         fit = [pair for pair, length in zip(pairs, lengths, strict=True) if length <= self.columns]
         return Reading(fit, left_out | {"longer than the context": len(pairs) - len(fit)})
+
+    def _refusing(self, item: Mapping[str, Any]) -> Pair:
+        """A line that fits. ValueError for any other."""
+        pair = self.form(None)(item)
+        if (length := len(pair.prompt) + len(pair.answer) + 1) > self.columns:
+            raise ValueError(
+                f"it has {length} tokens with its EOS, the context holds {self.columns}: give a larger context, "
+                "set long=skip, or remove the line"
+            )
+        return pair
 
     def laid(self, pairs: Sequence[Pair]) -> Rows:
         """Rows that end with the answer's EOS."""

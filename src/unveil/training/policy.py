@@ -19,6 +19,7 @@ from unveil.decoding.loading import Loading
 from unveil.decoding.model import Model
 from unveil.decoding.spec import expand, parse_sampler
 from unveil.files import write_json
+from unveil.legal import TRAININGS, check_fields
 from unveil.objectives.policy import (
     Additive,
     Centred,
@@ -37,8 +38,7 @@ from unveil.sampling.sampler import Never, Sampler, Selector
 from unveil.settings import one_of
 from unveil.training.checkpoint import Run
 from unveil.training.judge import FunctionJudge, TaskJudge
-from unveil.training.problems import Problems
-from unveil.training.rounds import Answering, Imitation, Improvement, Judge
+from unveil.training.rounds import Answering, Imitation, Improvement, Judge, Problems
 from unveil.training.session import Session
 from unveil.training.settings import WarmStarted
 from unveil.training.trainer import settings_of, steps
@@ -105,13 +105,7 @@ class PolicyTraining:
     )  # fmt: skip
 
     def __post_init__(self) -> None:
-        for name in ("prompts", "batch", "updates", "validation"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"{name}={getattr(self, name)} is not positive: give at least 1")
-        if self.block is not None and self.block < 1:
-            raise ValueError(f"block={self.block} is not positive: give at least 1, or none for the whole canvas")
-        if self.copies < 2:
-            raise ValueError(f"copies={self.copies}: a group needs at least 2 answers to be compared")
+        check_fields(self, TRAININGS)
         if bool(self.training.warm_rounds) != (self.warm is not None):
             given = f"warm={self.warm} and warm_rounds={self.training.warm_rounds}"
             raise ValueError(f"{given} go together: give both or neither")

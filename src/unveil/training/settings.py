@@ -3,6 +3,8 @@
 import math
 from dataclasses import dataclass, replace
 
+from unveil.legal import TRAININGS, check_fields
+
 LEGAL = {"precision": ("no", "bf16", "fp16"), "optimiser": ("adamw", "muon")}
 
 
@@ -27,17 +29,7 @@ class Training:
     save_every: int = 100
 
     def __post_init__(self) -> None:
-        for name in ("steps", "validate_every", "save_every", "patience"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"{name}={getattr(self, name)} is not positive: give at least 1")
-        for name in ("warmup", "micro_rows", "weight_decay"):
-            if getattr(self, name) < 0:
-                raise ValueError(f"{name}={getattr(self, name)} is negative: give 0 or more")
-        for name in ("lr", "clip"):
-            if not getattr(self, name) > 0:
-                raise ValueError(f"{name}={getattr(self, name)} is not positive: give a number above 0")
-        if not 0 <= self.ema < 1:
-            raise ValueError(f"ema={self.ema} is outside [0, 1): it is a decay, 0 for none")
+        check_fields(self, TRAININGS)
         for name, legal in LEGAL.items():
             if getattr(self, name) not in legal:
                 raise ValueError(f"{name}={getattr(self, name)!r} is unknown: use {', '.join(legal)}")
@@ -80,8 +72,6 @@ class WarmStarted(Training):
         super().__post_init__()
         if not 0 <= self.warm_rounds <= self.steps:
             raise ValueError(f"warm_rounds={self.warm_rounds} is outside 0..{self.steps}, the rounds there are")
-        if not self.warm_lr > 0:
-            raise ValueError(f"warm_lr={self.warm_lr} is not positive: give a number above 0")
 
     def rate(self, step: int) -> float:
         """The learning rate of a round, counted from 0."""

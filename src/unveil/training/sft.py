@@ -47,8 +47,13 @@ class SFT(Tuning):
 
     @cached_property
     def reading(self) -> Reading:
-        """All lines that the layout takes. ValueError for one that does not fit."""
+        """All lines that are taken. ValueError for one that is not to be left out, and cannot be read."""
         return read_pairs(self.data, self.form(self.canvas))
+
+    @property
+    def num_cut(self) -> int:
+        """How many answers were cut: they fill the canvas, all others end with an EOS."""
+        return sum(len(answer) >= self.canvas for _, answer in self.reading.pairs)
 
     def laid(self, pairs: Sequence[Pair]) -> Rows:
         """See Rows."""

@@ -11,6 +11,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from torch import nn
 
+from unveil.files import held
 from unveil.models.denoiser import Denoiser
 from unveil.objectives.loss import Batch, Objective
 from unveil.training.checkpoint import Run
@@ -113,13 +114,18 @@ def steps(
     keep: Callable[[nn.Module], None] | None = None,
     resume: bool = False,
 ) -> nn.Module:
-    """The loop of every training: `update(step)` changes the weights and gives what to log; see `train`."""
+    """The loop of every training: `update(step)` changes the weights and gives what to log; see `train`.
+
+    ValueError while another run writes into the same folder.
+    """
     training = session.training
     run.check(resume)
-    first = run.restore(session)
-    watch = Watch.of(run.records(), training.patience)
-    session.curves(first)
-    with _progress(session.main) as progress:
+    if session.main:
+        run.folder.mkdir(parents=True, exist_ok=True)
+    with held(run.folder, ours=session.main), _progress(session.main) as progress:
+        first = run.restore(session)
+        watch = Watch.of(run.records(), training.patience)
+        session.curves(first)
         bar = progress.add_task("training", total=training.steps, completed=first, note="")
         for step in range(first, training.steps):
             record = {"step": step + 1} | update(step)
