@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import ClassVar
 
 import torch
 
@@ -42,6 +43,13 @@ class Plain:
 
     def correct(self, problem: Problem, text: str) -> bool:
         return sum(map(ord, text)) % 2 == 0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Ending(Plain):
+    """It has stop texts of its own for raw prompts."""
+
+    stops: ClassVar[tuple[str, ...]] = ("a", "Q", "z")
 
 
 @dataclass(frozen=True, kw_only=True)

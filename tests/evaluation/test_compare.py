@@ -1,6 +1,7 @@
 """Comparisons: pairs by problem, known tests, what is refused, and a picture that can be read."""
 
 import json
+import re
 from dataclasses import replace
 from itertools import combinations
 from pathlib import Path
@@ -116,6 +117,40 @@ def test_what_is_no_result_is_refused(tmp_path: Path) -> None:
         (tmp_path / "a.json").write_text(text)
         with pytest.raises(ValueError, match="a.json holds no results: give a file that this version's unveil"):
             read_judged(tmp_path / "a.json")
+    (tmp_path / "a.json").write_text("[" * 100_000)
+    with pytest.raises(ValueError, match="a.json holds no results"):
+        read_judged(tmp_path / "a.json")
+
+
+WRONG = {
+    "n": -3, "nfe_mean": "x", "task": ["a"], "sampler": 3, "guidance": True, "num_masks": 1.5, "seed": 10**30,
+    "dtype": {}, "model": None, "record.run": [], "record.chat": "yes", "record.bits": "8", "record.adapter": 3,
+    "record.chat_hash": [],
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(("name", "value"), WRONG.items(), ids=WRONG)
+def test_a_value_of_another_type_is_refused_by_name(tmp_path: Path, name: str, value: object) -> None:
+    file = written(tmp_path, "a.json", SPECS[:1])
+    result = json.loads(file.read_text())
+    *inner, last = name.split(".")
+    (result[inner[0]] if inner else result)[last] = value
+    file.write_text(json.dumps(result))
+    fault = f"{last}={re.escape(repr(value))[:40]}|lacks '{last}'"
+    with pytest.raises(ValueError, match=rf"a.json(: record)?:? ({fault}).*: run the same unveil evaluate again"):
+        read_judged(file)
+
+
+@pytest.mark.parametrize(
+    ("name", "value"), [("index", []), ("id", 3), ("prompt", None), ("correct", "yes"), ("compat", 3)]
+)
+def test_an_item_of_another_type_is_refused_by_name(tmp_path: Path, name: str, value: object) -> None:
+    file = written(tmp_path, "a.json", SPECS[:1])
+    items = tmp_path / "a.items.jsonl"
+    first, *rest = items.read_text().splitlines(keepends=True)
+    items.write_text(json.dumps(json.loads(first) | {name: value}) + "\n" + "".join(rest))
+    with pytest.raises(ValueError, match=rf"a.items.jsonl, (an item|item 0):? (lacks '{name}'|{name}=)"):
+        read_judged(file)
 
 
 def test_items_must_be_there_and_belong(tmp_path: Path) -> None:
@@ -169,6 +204,7 @@ def test_labels_say_what_differs() -> None:
     ]  # fmt: skip
     asked = {"chat": True, "chat_hash": "c0ffee"}
     assert labels([base, judged("b", [True], record=asked, seed=4)]) == ["raw prompts, seed 0", "chat c0ffee, seed 4"]
+    assert labels([base, judged("b", [True], record={"stops": ["Q:"]})]) == ["no stops", "stops 'Q:'"]
     assert labels([base, judged("b", [True]), judged("c", [True], seed=1)]) == [
         "seed 0 (a.json)", "seed 0 (b.json)", "seed 1",
     ]  # fmt: skip

@@ -6,10 +6,11 @@ from pathlib import Path
 
 import pytest
 
-from tests.evaluation.judged import MASKS, PROBLEMS, Both, Plain, file_in, small
+from tests.evaluation.judged import MASKS, PROBLEMS, Both, Ending, Plain, file_in, small
 from tests.toy import MASK, columns_computed
 from unveil.checkpoints.chat import ChatTemplate
 from unveil.decoding import model as decoding
+from unveil.decoding.prompt import until
 from unveil.evaluation import evaluation as deciding
 from unveil.evaluation.evaluation import Evaluation
 from unveil.evaluation.items import read_items
@@ -163,6 +164,37 @@ def test_a_chat_is_asked_where_there_is_a_template(tmp_path: Path) -> None:
         evaluate(small(), Plain(), PROBLEMS, SPECS[0], chat=True)
 
 
+def answers_of(result_in: Path) -> list[str]:
+    return [item["answer"] for item in read_items(result_in)]
+
+
+def test_an_answer_is_judged_up_to_the_first_stop_text(tmp_path: Path) -> None:
+    """The item keeps the text that was judged and the tokens before the stop."""
+    model, whole, cut = small(), tmp_path / "whole.jsonl", tmp_path / "cut.jsonl"
+    evaluate(model, Plain(), PROBLEMS, SPECS[0], items=whole)
+    stop = [answers_of(whole)[0][2:4], answers_of(whole)[1][1]]
+    result = evaluate(model, Plain(), PROBLEMS, SPECS[0], stop=stop, items=cut)
+    assert answers_of(cut) == [until(text, stop) for text in answers_of(whole)] != answers_of(whole)
+    for before, item in zip(read_items(whole), read_items(cut), strict=True):
+        assert item["correct"] == (sum(map(ord, item["answer"])) % 2 == 0)
+        assert item["tokens"] == len(item["answer"]) and item["nfe"] == before["nfe"]
+    assert result.record.stops == stop and f"raw prompts, stops {', '.join(map(repr, stop))}, " in result.record.line()
+    with pytest.raises(ValueError, match="belongs to another evaluation"):
+        evaluate(model, Plain(), PROBLEMS, SPECS[0], stop=stop[::-1], items=cut)
+
+
+def test_a_tasks_own_stop_texts_are_for_raw_prompts(tmp_path: Path) -> None:
+    model = small(chat=CHAT)
+    found = {}
+    for name, more in {"chat": {}, "raw": {"chat": False}, "none": {"chat": False, "stop": []}}.items():
+        record = evaluate(model, Ending(), PROBLEMS, SPECS[0], items=tmp_path / name, **more).record
+        found[name] = (record.stops, answers_of(tmp_path / name))
+    assert found["chat"][0] == found["none"][0] == [] and found["raw"][0] == ["a", "Q", "z"]
+    assert found["raw"][1] == [until(text, Ending.stops) for text in found["none"][1]] != found["none"][1]
+    told = evaluate(model, Ending(), PROBLEMS, SPECS[0], stop=["x"], chat=False, items=tmp_path / "mine").record
+    assert told.stops == ["x"] and answers_of(tmp_path / "mine") == [until(text, ["x"]) for text in found["none"][1]]
+
+
 @pytest.mark.parametrize(
     ("prompt", "fault"),
     [
@@ -187,6 +219,9 @@ CHANGES = {
     "weights": {"model": small(revision="1")},
     "attention": {"model": small(rule=Causal())},
     "ends": {"model": small(end_ids=(48, 3))},
+    "stop": {"stop": ["a"]},
+    "stops": {"stop": ["a", "b"]},
+    "the task's own stops": {"task": Ending()},
     "chat": {"model": small(chat=CHAT)},
     "another template": {"model": small(chat=ChatTemplate(text=CHAT.text + "{# #}"))},
 }
@@ -201,6 +236,7 @@ def test_whatever_changes_answers_changes_the_run() -> None:
     assert len({evaluation.run, *runs.values()}) == 1 + len(runs)
     assert replace(evaluation, model=small()).run == evaluation.run
     assert replace(evaluation, model=small(chat=CHAT), chat=False).run == evaluation.run  # the template was not used
+    assert replace(evaluation, stop=[]).run == evaluation.run
 
 
 def test_the_record_says_on_what_it_ran(tmp_path: Path) -> None:

@@ -98,3 +98,11 @@ def test_bad_input(tmp_path: Path) -> None:
         plot_frontier([], tmp_path / "a.png", title="none")
     with pytest.raises(OSError, match="Make the folder .* first, or name another file"):
         plot_frontier([result("llada")], tmp_path / "no" / "a.png", title="none")
+
+
+@pytest.mark.parametrize("name", ["runs/$abc", r"a $\frac{1}$ b", "$x$", "100 % $", "a_b^c"])
+def test_a_name_is_shown_as_it_is(name: str) -> None:
+    """A $ begins no formula, which might not even be one."""
+    figure = draw_frontier(points_of([result("llada:steps=4")]), title=name)
+    figure.draw_without_rendering()
+    assert figure.axes[0].get_title(loc="left") == name and not figure.axes[0].title.get_parse_math()

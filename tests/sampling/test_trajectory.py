@@ -104,34 +104,55 @@ def tensors_of(trajectory: Trajectory, folder: Path) -> dict[str, torch.Tensor]:
 
 ABOUT = {"mask_id": "49", "end_ids": "[]", "sampler": "", "texts": "{}"}
 HARM = {
-    "a tensor is absent": lambda t, a: t.pop("canvas.seed"),
-    "a choice is absent": lambda t, a: t.pop("choice.unmask"),
-    "a forward is absent": lambda t, a: t.update({"choice.remask": t["choice.remask"][1:].clone()}),
-    "one tensor too many": lambda t, a: t.update({"canvas.more": torch.zeros(1)}),
-    "a tensor of something else": lambda t, a: t.update({"weights": torch.zeros(1)}),
-    "another kind": lambda t, a: t.update({"canvas.tokens": t["canvas.tokens"].int()}),
-    "another shape": lambda t, a: t.update({"canvas.end": t["canvas.end"][:, :1].clone()}),
-    "a stage too high": lambda t, a: t["canvas.stage"].fill_(6),
-    "a stage too low": lambda t, a: t["canvas.stage"].fill_(-1),
-    "no number": lambda t, a: a.update({"mask_id": "x"}),
-    "no ends": lambda t, a: a.pop("end_ids"),
-    "ends of text": lambda t, a: a.update({"end_ids": '["a"]'}),
-    "no list of texts": lambda t, a: a.update({"texts": "[1]"}),
-    "broken texts": lambda t, a: a.update({"texts": '{"1":'}),
-    "endless texts": lambda t, a: a.update({"texts": "[" * 100_000}),
-}
+    "a tensor is absent": (lambda t, a: t.pop("canvas.seed"), "'canvas.seed' is absent"),
+    "a choice is absent": (lambda t, a: t.pop("choice.unmask"), "it lacks choice.unmask or canvas.soft_ids"),
+    "a forward is absent": (
+        lambda t, a: t.update({"choice.remask": t["choice.remask"][1:].clone()}), "choice.remask is BOOL of shape ",
+    ),
+    "one tensor too many": (lambda t, a: t.update({"canvas.more": torch.zeros(1)}), "'canvas.more' is one too many"),
+    "a tensor of something else": (lambda t, a: t.update({"w": torch.zeros(1)}), "'w' is one too many"),
+    "another kind": (
+        lambda t, a: t.update({"canvas.tokens": t["canvas.tokens"].int()}), "canvas.tokens is I32 of shape ",
+    ),
+    "another shape": (
+        lambda t, a: t.update({"canvas.end": t["canvas.end"][:, :1].clone()}), "canvas.end is I64 of shape ",
+    ),
+    "no forwards, and 8 TB of columns": (
+        lambda t, a: t.update({"choice.unmask": torch.zeros(0, 1, 1 << 40, dtype=torch.bool)}),
+        "choice.unmask has shape [0, 1, 1099511627776], not forwards, rows and columns",
+    ),
+    "no rows, and 8 TB of soft tokens": (
+        lambda t, a: t.update({"canvas.soft_ids": torch.zeros(2, 0, 1, 1 << 40, dtype=torch.int64)}),
+        "canvas.soft_ids is I64 of shape [2, 0, 1, 1099511627776]",
+    ),
+    "a stage too high": (lambda t, a: t["canvas.stage"].fill_(6), "canvas.stage holds 6, no whole number from 0 to 5"),
+    "a stage too low": (lambda t, a: t["canvas.stage"].fill_(-1), "canvas.stage holds -1, no whole number from 0 to 5"),
+    "a negative token": (lambda t, a: t["canvas.tokens"][-1].fill_(-7), "canvas.tokens holds -7, no whole number from"),
+    "a huge token": (lambda t, a: t["canvas.tokens"].fill_(2**40), "canvas.tokens holds 1099511627776, no whole"),
+    "an end beyond the columns": (lambda t, a: t["canvas.end"].fill_(999), "canvas.end holds 999, no whole number"),
+    "no number": (lambda t, a: a.update({"mask_id": "x"}), "mask_id is 'x', not a token"),
+    "a negative mask": (lambda t, a: a.update({"mask_id": "-3"}), "mask_id is '-3', not a token"),
+    "no ends": (lambda t, a: a.pop("end_ids"), "end_ids is None, not a list of tokens"),
+    "ends of text": (lambda t, a: a.update({"end_ids": '["a"]'}), "end_ids is '[\"a\"]', not a list of tokens"),
+    "no list of texts": (lambda t, a: a.update({"texts": "[1]"}), "texts is '[1]', not a text for each token"),
+    "broken texts": (lambda t, a: a.update({"texts": '{"1":'}), "texts is '{\"1\":', not a text for each token"),
+    "endless texts": (lambda t, a: a.update({"texts": "[" * 100_000}), "texts is '[[["),
+}  # fmt: skip
 
 
-@pytest.mark.parametrize("harm", HARM.values(), ids=HARM)
-def test_parts_that_do_not_fit_are_refused(harm: Callable, steps: list[Step], tmp_path: Path) -> None:
+@pytest.mark.parametrize(("harm", "fault"), HARM.values(), ids=HARM)
+def test_parts_that_do_not_fit_are_refused_by_name(
+    harm: Callable, fault: str, steps: list[Step], tmp_path: Path
+) -> None:
     tensors, about = tensors_of(Trajectory.record(steps), tmp_path), dict(ABOUT)
     save_file(tensors, tmp_path / "t", about)
     assert len(Trajectory.load(tmp_path / "t")) == len(steps)
     harm(tensors, about)
     save_file(tensors, tmp_path / "t", about)
-    fault = r"t is not a whole trajectory file \(its parts do not fit together\): record it again"
-    with pytest.raises(ValueError, match=fault):
+    with pytest.raises(ValueError) as caught:
         Trajectory.load(tmp_path / "t")
+    told = str(caught.value).removeprefix(f"{tmp_path / 't'} is not a whole trajectory file (")
+    assert told.startswith(fault) and told.endswith("): record it again") and len(told) < 300
 
 
 def test_a_revision_replaces_a_token_by_another() -> None:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 from unveil.evaluation.items import Item, items_beside
 from unveil.evaluation.statistics import Difference, holm, mcnemar, paired_difference, wilson
+from unveil.fields import Fields
 from unveil.files import read_jsonl
 from unveil.terminal import plain, rendered, spaced, table
 
@@ -22,6 +23,7 @@ RESULT = frozenset(  # what is read here of a result, of its record and of its i
 )
 RECORD = frozenset(("run", "chat", "chat_hash", "adapter", "bits"))
 ITEM = frozenset(("run", "index", "id", "prompt", "correct"))
+AGAIN = "run the same unveil evaluate again"
 MANY = 5  # problems that an error names
 
 
@@ -93,7 +95,8 @@ def read_judged(path: Path) -> list[Judged]:
         if not beside.is_file():
             raise ValueError(f"{path} has no items beside it: put {beside.name} there, a comparison is item by item")
         run, lines = result["record"]["run"], read_jsonl(beside, drop_incomplete=True)
-        mine = {line["index"]: line for line in lines if line.keys() >= ITEM and line["run"] == run}
+        own = [line for line in lines if line.keys() >= ITEM and line["run"] == run]
+        mine = {_check_item(beside, line)["index"]: line for line in own}
         items = {mine[index]["id"]: mine[index] for index in sorted(mine)}
         if len(items) != result["n"]:
             raise ValueError(f"{beside} has not the items of {path}: run the same unveil evaluate again")
@@ -106,11 +109,42 @@ def _results(path: Path) -> list[dict[str, Any]]:
         told = json.loads(path.read_text("utf-8"))
         results: list[dict[str, Any]] = told.get("results", [told])
         whole = all(result.keys() >= RESULT and result["record"].keys() >= RECORD for result in results)
-    except (ValueError, TypeError, AttributeError):
+    except (ValueError, TypeError, AttributeError, RecursionError):
         whole = False
     if not whole:
         raise ValueError(f"{path} holds no results: give a file that this version's unveil evaluate --json wrote")
+    for number, result in enumerate(results, 1):
+        _check_result(Fields(f"{path}, result {number}" if len(results) > 1 else str(path), result, AGAIN, AGAIN))
     return results
+
+
+def _check_result(told: Fields) -> None:
+    """ValueError, naming the field, for a value of another type or out of its range."""
+    for name in ("task", "model", "revision", "sampler", "dtype"):
+        told.text(name)
+    told.whole("n", least=1)
+    told.number("nfe_mean")
+    told.number("guidance", least=-1e6, most=1e6)
+    for name in ("num_masks", "seed"):
+        told.whole(name)
+    record = told.inner("record")
+    record.text("run")
+    record.flag("chat")
+    for name in ("chat_hash", "adapter"):
+        record.text(name, None)
+    record.whole("bits", None)
+    record.texts("stops", [])
+
+
+def _check_item(path: Path, item: Item) -> Item:
+    """The same item. Errors: as `_check_result`."""
+    told = Fields(f"{path}, an item", item, AGAIN, AGAIN)
+    told = Fields(f"{path}, item {told.whole('index')}", item, AGAIN, AGAIN)
+    told.text("id")
+    told.text("prompt")
+    told.flag("correct")
+    told.flag("compat", None)
+    return item
 
 
 def compare(judged: Sequence[Judged], grader: Grader = "strict") -> Comparison:
@@ -159,6 +193,7 @@ def _told(result: dict[str, Any]) -> dict[str, str]:
         "guidance": f"guidance {result['guidance']}",
         "masks": f"{result['num_masks']} masks",
         "chat": f"chat {record['chat_hash']}" if record["chat"] else "raw prompts",
+        "stops": f"stops {', '.join(map(repr, stops))}" if (stops := record.get("stops")) else "no stops",
         "dtype": result["dtype"],
         "seed": f"seed {result['seed']}",
     }
@@ -185,7 +220,7 @@ def _discordant(this: Sequence[bool], first: Sequence[bool]) -> tuple[int, int]:
 
 def _right(one: Judged, ids: Sequence[str], grader: Grader) -> list[bool]:
     items = [one.items[id] for id in ids]
-    if FIELDS[grader] not in items[0]:
+    if any(item.get(FIELDS[grader]) is None for item in items):
         raise ValueError(f"{one.name} was not judged by a published rule, which {one.result['task']} does not have")
     return [item[FIELDS[grader]] for item in items]
 

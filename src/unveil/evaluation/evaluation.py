@@ -20,7 +20,7 @@ from unveil.canvas import Canvas
 from unveil.decoding.model import Model
 from unveil.decoding.spec import mark, parse_sampler
 from unveil.sampling.sampler import Sampler, Select
-from unveil.tasks.task import Problem, Task
+from unveil.tasks.task import Problem, Stopped, Task
 
 LIBRARIES = ("unveil", "torch", "numpy", "safetensors", "tokenizers")
 OTHERS = ("accelerate", "datasets", "math_verify", "peft", "torchao", "transformers")  # where they were used
@@ -57,11 +57,19 @@ class Evaluation:
     seed: int = 0  # item i draws its noise from seed + i
     guidance: float = 0.0
     chat: bool | None = None  # None: where the model has a template
+    stop: Sequence[str] | None = None  # None: the task's own, where the model is asked with text alone
 
     @property
     def chats(self) -> bool:
         """Whether the model is asked in its chat template."""
         return self.model.chats if self.chat is None else self.chat
+
+    @property
+    def stops(self) -> list[str]:
+        """The texts before the first of which an answer is cut, and then judged."""
+        if self.stop is not None:
+            return list(self.stop)
+        return [] if self.chats or not isinstance(self.task, Stopped) else list(self.task.stops)
 
     @cached_property
     def ids(self) -> list[list[int]]:
@@ -89,9 +97,10 @@ class Evaluation:
         """Twelve hexadecimal digits: the same for the same evaluation, another for any other."""
         model = self.model
         weights = [model.revision, str(model.dtype), repr(model.denoiser.outline)]
-        asked = [self.chats and model.chat_hash, self.ids, model.end_ids]
+        asked = [self.chats and model.chat_hash, self.ids, model.ends]
         sampler = None if self.spec is None else mark(self.spec)
-        return digest([*weights, *asked, repr(self.task), sampler, self.seed, self.guidance])
+        cut = [self.stops] if self.stops else []
+        return digest([*weights, *asked, repr(self.task), sampler, self.seed, self.guidance, *cut])
 
     def canvas(self, index: int) -> Canvas:
         """A problem and the masks for its answer. ValueError, naming the problem, if it does not fit the model."""
@@ -132,6 +141,7 @@ class Record:
     unmask: str  # which masks it opens
     chat: bool  # whether the model was asked in its chat template
     chat_hash: str | None  # of that template
+    stops: list[str]  # an answer was cut before the first of these texts
     processes: int
     threads: int  # of each process
     hardware: str
@@ -145,6 +155,7 @@ class Record:
         changed = {"commit": self.commit, "adapter": self.adapter, "bits": self.bits}
         weights = "".join(f"{name} {value}, " for name, value in changed.items() if value is not None)
         asked = f"chat {self.chat_hash}" if self.chat else "raw prompts"
+        asked += f", stops {', '.join(map(repr, self.stops))}" if self.stops else ""
         versions = ", ".join(f"{name} {self.versions[name]}" for name in ("unveil", "torch") if name in self.versions)
         several = f", {self.processes} processes" if self.processes > 1 else ""
         return (
@@ -174,6 +185,7 @@ def record_of(evaluation: Evaluation, *, data: Path | None, processes: int, bega
         unmask=plan.unmask,
         chat=evaluation.chats,
         chat_hash=evaluation.model.chat_hash if evaluation.chats else None,
+        stops=evaluation.stops,
         processes=processes,
         threads=torch.get_num_threads(),
         hardware=_hardware(evaluation.model.device),

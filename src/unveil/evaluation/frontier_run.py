@@ -32,6 +32,7 @@ def frontier(
     budgets: Sequence[float] = (),
     batch: int = 32,
     guidance: float = 0.0,
+    stop: Sequence[str] | None = None,
     processes: Processes = Processes(),  # noqa: B008  frozen
     on_search: Callable[[Search], object] = lambda search: None,
 ) -> Frontier:
@@ -39,7 +40,7 @@ def frontier(
 
     The items of each setting are kept in `folder`, where the same call, stopped, goes on.
     """
-    measure = partial(measured, model, task, batch=batch, guidance=guidance, processes=processes)
+    measure = partial(measured, model, task, batch=batch, guidance=guidance, stop=stop, processes=processes)
     search = None
     if validation:
         tried = measure(validation, families, folder / "items-validation", seed=tune_seed)
@@ -63,18 +64,22 @@ def measured(
     seed: int,
     batch: int,
     guidance: float,
+    stop: Sequence[str] | None,
     processes: Processes,
     data: Path | None = None,
 ) -> dict[str, Measured]:
     """Every setting of the families on the problems. Items of other models, problems or seeds are in other folders."""
     specs = settings_of(families)
-    evaluation = Evaluation(model=model, task=task, problems=problems, spec=None, seed=seed, guidance=guidance)
+    evaluation = Evaluation(
+        model=model, task=task, problems=problems, spec=None, seed=seed, guidance=guidance, stop=stop
+    )
     folder = folder.with_name(f"{folder.name}-{evaluation.run}")
     folder.mkdir(exist_ok=True)
     items = [folder / item_name(spec) for spec in specs]
     results = evaluate_each(
-        model, task, problems, specs, items, seed=seed, batch=batch, guidance=guidance, data=data, processes=processes
-    )
+        model, task, problems, specs, items, seed=seed, batch=batch, guidance=guidance, stop=stop, data=data,
+        processes=processes,
+    )  # fmt: skip
     return {spec: _measured(result.to_json(), path) for spec, result, path in zip(specs, results, items, strict=True)}
 
 
@@ -90,6 +95,15 @@ def _measured(result: Mapping[str, Any], items: Path) -> Measured:
     records = read_items(items)
     correct, forwards = (np.array([float(record[name]) for record in records]) for name in ("correct", "nfe"))
     return Measured(result=result, correct=correct, forwards=forwards)
+
+
+def folder_of(out: Path | None, scratch: str, processes: Processes) -> Path:
+    """The folder of a frontier, made if need be; without `out` it is `scratch`, for a single process alone."""
+    if out is None and processes.count > 1:
+        raise ValueError(f"{processes.count} processes put their items together in a folder: give out")
+    folder = Path(scratch) if out is None else out
+    folder.mkdir(parents=True, exist_ok=True)
+    return folder
 
 
 def heuristics(tune: bool, blocks: str | None, task: Task) -> list[str]:

@@ -36,7 +36,7 @@ def read_items(path: Path) -> list[Item]:
 
 @dataclass(frozen=True, kw_only=True)
 class Items:
-    """Those of one evaluation; without a path they are only in memory."""
+    """The items of one evaluation, kept line by line; without a path they are only in memory."""
 
     path: Path | None
     run: str  # lines of another evaluation are refused

@@ -1,11 +1,12 @@
 """Pictures: accuracy against forwards, one line for each sampler whose grid was walked; and comparisons."""
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import wraps
 from pathlib import Path
 from textwrap import fill
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 
@@ -16,6 +17,8 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
     from matplotlib.transforms import Bbox
+
+Drawn = TypeVar("Drawn", bound=Callable[..., Any])
 
 GRID = ("steps", "threshold", "factor", "gamma", "eta", "scale", "alpha")  # settings that move a sampler along its line
 COLOURS = ("#4477aa", "#ee6677", "#228833", "#ccbb44", "#aa3377", "#66ccee", "#bbbbbb")  # Tol's bright scheme
@@ -40,6 +43,19 @@ class Point:
     high: float
 
 
+def literally(draw: Drawn) -> Drawn:
+    """A function that draws, whose texts are shown as they are: a $ in a model's name begins no formula."""
+
+    @wraps(draw)
+    def drawn(*args: Any, **settings: Any) -> Any:
+        from matplotlib import rc_context
+
+        with rc_context({"text.parse_math": False}):
+            return draw(*args, **settings)
+
+    return drawn  # type: ignore[return-value]
+
+
 def plot_frontier(results: Sequence[Mapping[str, Any]], path: Path, *, title: str) -> None:
     """Write a PNG of results as `Result.to_json` gives them. ValueError for no results; OSError as `replacing`."""
     if not results:
@@ -49,6 +65,7 @@ def plot_frontier(results: Sequence[Mapping[str, Any]], path: Path, *, title: st
         figure.savefig(temporary, format="png")
 
 
+@literally
 def draw_frontier(points: Sequence[Point], *, title: str) -> "Figure":
     """The picture. Labels that would cover others, or be nearer to another point, are left out.
 
@@ -161,6 +178,7 @@ def plot_comparison(found: Comparison, path: Path) -> None:
         figure.savefig(temporary, format="png")
 
 
+@literally
 def draw_comparison(found: Comparison) -> "Figure":
     """The picture: a row for each result, the first one on top."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg

@@ -18,8 +18,8 @@ if TYPE_CHECKING:
 class Result:
     """One evaluation. Intervals are 95 %: Wilson's for shares, the bootstrap over items for means and ratios.
 
-    A token counts if it was decoded before the first end id: not the prompt, the end id, what follows it or a mask that
-    a step limit left.
+    A token counts if it was decoded before the first end id and stop text: not the prompt, the end, what follows it or
+    a mask that a step limit left.
     """
 
     task: str
@@ -35,6 +35,7 @@ class Result:
     compat_low: float | None
     compat_high: float | None
     remarks: dict[str, int]  # why the published rule was not followed to its end ("beyond bounds"), and how often
+    forms: dict[str, int]  # in which other forms than the asked one the strict grader read answers, and how often
     nfe_mean: float  # forwards per item
     nfe_low: float
     nfe_high: float
@@ -64,9 +65,16 @@ class Result:
 class Results(tuple[Result, ...]):
     """The results of one command, a sampler each; printed they are its tables."""
 
-    def tables(self) -> "list[Table]":
-        """Accuracy and cost, and the same answers by the published rule where the task has one."""
-        return [results_table(self), *([published_table(self)] if self[0].compat is not None else [])]
+    def tables(self) -> "list[Table | str]":
+        """Accuracy and cost, and the same answers by the published rule where the task has one.
+
+        Then, where there are such, how many answers the strict grader read in another form than the asked one.
+        """
+        shown: list[Table | str] = [results_table(self)]
+        shown += [published_table(self)] if self[0].compat is not None else []
+        forms = sum((Counter(result.forms) for result in self), Counter[str]())
+        told = ", ".join(f"{form} {count}" for form, count in forms.most_common())
+        return [*shown, f"Read strictly, though not in the form that is asked for: {told}"] if told else shown
 
     def to_json(self) -> dict[str, Any]:
         """One result as its fields, several as {"results": [...]}."""
@@ -91,6 +99,7 @@ def summed(evaluation: Evaluation, items: Sequence[Item], *, batch: int, record:
         **_share(items, "correct", ("accuracy", "ci_low", "ci_high")),
         **_share(items, "compat", ("compat", "compat_low", "compat_high")),
         remarks=dict(Counter(item["remark"] for item in items if item.get("remark")).most_common()),
+        forms=dict(Counter(item["form"] for item in items if item.get("form")).most_common()),
         **_ratio(nfe, None, ("nfe_mean", "nfe_low", "nfe_high")),
         tokens=sum(tokens),
         **_ratio(tokens, nfe, ("tokens_per_forward", "tokens_per_forward_low", "tokens_per_forward_high")),

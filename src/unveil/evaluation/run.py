@@ -9,13 +9,14 @@ from typing import Any
 import torch
 
 from unveil.decoding.model import Model
+from unveil.decoding.prompt import until
 from unveil.decoding.spec import mark, parse_sampler, read_sampler
 from unveil.evaluation.evaluation import Evaluation, record_of
 from unveil.evaluation.items import Item, Items
 from unveil.evaluation.result import Result, Results, summed
 from unveil.processes import Processes
 from unveil.tasks.splits import fingerprint
-from unveil.tasks.task import Compared, Problem, Task
+from unveil.tasks.task import Compared, Forgiving, Problem, Task
 from unveil.terminal import bars, plain
 
 
@@ -29,6 +30,7 @@ def evaluate(
     batch: int = 32,
     guidance: float = 0.0,
     chat: bool | None = None,
+    stop: Sequence[str] | None = None,
     data: Path | None = None,
     items: Path | None = None,
     processes: Processes = Processes(),  # noqa: B008  frozen
@@ -36,18 +38,19 @@ def evaluate(
 ) -> Result:
     """Decode every problem with the sampler `spec` and judge the answers.
 
-    `chat`: whether the model is asked in its chat template; default: where it has one. `data`: the file that the
-    problems are from, for the record. `items` is a JSON-lines file with a line per problem; what is in it of the same
-    evaluation is not decoded again. `on_item(done, total)` is called as items of this process finish. Item i draws its
-    noise from seed + i, in whichever process. Raises ValueError for no problems, one that does not fit the model, a
-    sampler that does not fit, an items file of another evaluation, and in the end for answers that could not be judged:
-    they stay in `items`, to be judged by the same call.
+    `chat`: whether the model is asked in its chat template; default: where it has one. An answer is cut before the
+    first of the `stop` texts; default: the task's own where the model is asked with text alone. `data`: the file that
+    the problems are from, for the record. `items` is a JSON-lines file with a line per problem, which holds the text
+    that was judged; what is in it of the same evaluation is not decoded again. `on_item(done, total)` is called as
+    items of this process finish. Item i draws its noise from seed + i, in whichever process. Raises ValueError for no
+    problems, one that does not fit the model, a sampler that does not fit, an items file of another evaluation, and in
+    the end for answers that could not be judged: they stay in `items`, to be judged by the same call.
     """
     if not problems:
         raise ValueError("no problems to evaluate: the file is empty or the limit is 0")
     began = time.perf_counter()
     evaluation = Evaluation(
-        model=model, task=task, problems=problems, spec=spec, seed=seed, guidance=guidance, chat=chat
+        model=model, task=task, problems=problems, spec=spec, seed=seed, guidance=guidance, chat=chat, stop=stop
     )
     kept = Items(path=items, run=evaluation.run, total=len(problems), processes=processes)
     known = kept.together()
@@ -94,8 +97,9 @@ def evaluate_each(
     return Results(results)
 
 
-def check_fit(specs: Sequence[str], task: Task) -> None:
-    """ValueError if there is no sampler, or one that is unknown or does not fit the task's number of masks."""
+def check_fit(specs: Sequence[str], task: Task, stop: Sequence[str] | None = None) -> None:
+    """ValueError if there is no sampler, one that is unknown or does not fit the task's masks, or an empty stop."""
+    until("", stop or ())
     if not specs:
         raise ValueError("no sampler to evaluate: give at least one, such as llada")
     for spec in specs:
@@ -132,7 +136,7 @@ def _decoded(evaluation: Evaluation, indices: Sequence[int], batch: int) -> Iter
         for seed, count in zip(step.before.seed.tolist(), step.fresh.sum(1).tolist(), strict=True):
             columns[seed] += count * branches
         for number, row in finished:
-            index, answer = indices[number], model.answer(row)
+            index, answer = indices[number], model.answer(row, evaluation.stops)
             yield {
                 "index": index, "id": evaluation.problems[index].id, "nfe": answer.nfe,
                 "tokens": sum(token != row.mask_id for token in answer.tokens),
@@ -151,6 +155,8 @@ def _verdict(evaluation: Evaluation, index: int, text: str) -> Item:
         if isinstance(task, Compared):
             right, remark = task.compat(problem, text)
             verdict |= {"compat": right, "remark": remark}
+        if isinstance(task, Forgiving) and (form := task.form(problem, text)):
+            verdict |= {"form": form}
     except Exception as error:
         return {"fault": f"{type(error).__name__}: {error}"}
     return verdict

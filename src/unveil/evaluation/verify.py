@@ -1,7 +1,6 @@
 """Compare a checkpoint folder with recorded outputs of the published code: logits, tokens and forwards.
 
-A folder of this kind holds config.json, weights, forward.safetensors (input_ids, and logits or logits_shifted) and
-*decodes.json with traces (sampler, settings, prompt, tokens, nfe).
+A folder of this kind holds config.json, weights, and what `recordings` reads.
 """
 
 import json
@@ -10,16 +9,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load_file
 from torch import Tensor
 
 from unveil.canvas import DECODED, SOFT, Canvas
 from unveil.checkpoints.folder import Folder
 from unveil.checkpoints.weights import load_checkpoint
-from unveil.files import read_json
-from unveil.models.denoiser import Denoiser, Want
-from unveil.models.guidance import Guided
+from unveil.evaluation.recordings import Decode, Forward, read_decodes, read_forward
+from unveil.models.denoiser import Denoiser, Guided, Want
 from unveil.models.transformer import Transformer
 from unveil.sampling import recipes
 from unveil.sampling.blocks import Blocks
@@ -67,20 +63,20 @@ def verify(folder: Path) -> Report:
     Raises ValueError for a folder without recordings, broken recordings, or a checkpoint that does not load.
     """
     model = load_checkpoint(Folder(folder), dtype=torch.float32)
-    traces = _traces(folder)
-    if not traces and not (folder / "forward.safetensors").is_file():
+    decodes, path = read_decodes(folder, model.outline), folder / "forward.safetensors"
+    if not decodes and not path.is_file():
         raise ValueError(f"{folder} has nothing recorded: expected forward.safetensors or *decodes.json in it")
-    rows = _forward(folder, model)
+    rows = [_forward(read_forward(path, model.outline), model)] if path.is_file() else []
     skipped: dict[str, int] = {}
     groups: dict[tuple[str, str], list[tuple[bool, bool]]] = {}
     with bars() as progress:
-        for trace in progress.track(traces, description="decodes"):
-            name, settings = trace["sampler"], trace["settings"]
-            plan = plan_of(name, settings, len(trace["tokens"]))
+        for decode in progress.track(decodes, description="decodes"):
+            plan = plan_of(decode.sampler, decode.settings, len(decode.tokens))
             if isinstance(plan, str):
                 skipped[plan] = skipped.get(plan, 0) + 1
             else:
-                groups.setdefault((name, _short(settings)), []).append(_compare(model, plan, trace))
+                results = groups.setdefault((decode.sampler, _short(decode.settings)), [])
+                results.append(_compare(model, plan, decode))
     for (name, text), results in groups.items():
         tokens, forwards = sum(t for t, _ in results), sum(f for _, f in results)
         agree = tokens == forwards == len(results)
@@ -195,45 +191,26 @@ def _dream(name: str, left: dict[str, Any], new_tokens: int) -> Plan | str:
     return Plan(recipes.dream(new_tokens, **given), 0.0)
 
 
-def _compare(model: Transformer, plan: Plan, trace: dict[str, Any]) -> tuple[bool, bool]:
-    canvas = Canvas.blank([trace["prompt"]], len(trace["tokens"]), mask_id=model.outline.blank_id)
+def _compare(model: Transformer, plan: Plan, decode: Decode) -> tuple[bool, bool]:
     denoiser: Denoiser = Guided(inner=model, scale=plan.guidance) if plan.guidance else model
-    done = plan.sampler.decode(denoiser, canvas)
-    return done.answer(0) == trace["tokens"], int(done.nfe) == trace["nfe"]
-
-
-def _forward(folder: Path, model: Transformer) -> list[Row]:
-    path = folder / "forward.safetensors"
-    if not path.is_file():
-        return []
     try:
-        recorded = load_file(path)
-    except SafetensorError as error:
-        raise ValueError(f"{path} is not a whole safetensors file ({error}): download it again") from None
-    name = "logits_shifted" if "logits_shifted" in recorded else "logits"
-    if "input_ids" not in recorded or name not in recorded:
-        raise ValueError(f"{path} lacks input_ids or logits: it is no recorded forward")
-    ids, expected = recorded["input_ids"], recorded[name]
+        canvas = Canvas.blank([decode.prompt], len(decode.tokens), mask_id=model.outline.blank_id)
+        done = plan.sampler.decode(denoiser, canvas)
+    except ValueError as error:
+        raise ValueError(f"{decode.place} cannot be decoded: {error}") from None
+    return done.answer(0) == decode.tokens, int(done.nfe) == decode.nfe
+
+
+def _forward(recorded: Forward, model: Transformer) -> Row:
+    ids, blank = recorded.ids, model.outline.blank_id
     ends = torch.full((len(ids),), ids.shape[1])
-    blank = model.outline.blank_id
     canvas = Canvas.corrupt(ids, ids == blank, start=ends * 0, end=ends, mask_id=blank)
     want = Want(proposals=False, logits=True)
     logits = model(canvas, canvas.inside, canvas.inside, None, want).logits
     assert logits is not None
-    difference = float((logits.view_as(expected) - expected).abs().max())
+    difference = float((logits.view_as(recorded.logits) - recorded.logits).abs().max())
     agree = difference <= TOLERANCE
-    return [Row("forward", f"{len(ids)} rows of {ids.shape[1]} columns", len(ids), 0, 0, difference, agree)]
-
-
-def _traces(folder: Path) -> list[dict[str, Any]]:
-    traces = []
-    for path in sorted(folder.glob("*decodes*.json")):
-        for number, trace in enumerate(read_json(path).get("traces", [])):
-            missing = {"sampler", "settings", "prompt", "tokens", "nfe"} - set(trace)
-            if missing:
-                raise ValueError(f"{path}, trace {number} lacks {', '.join(sorted(missing))}: it is no recorded decode")
-            traces.append(trace)
-    return traces
+    return Row("forward", f"{len(ids)} rows of {ids.shape[1]} columns", len(ids), 0, 0, difference, agree)
 
 
 def _short(settings: dict[str, Any]) -> str:

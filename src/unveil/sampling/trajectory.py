@@ -4,6 +4,7 @@ import json
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
 import torch
 from jaxtyping import Bool
@@ -11,10 +12,13 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 from unveil.canvas import PAD, Canvas
+from unveil.fields import LARGEST, is_whole, shown
 from unveil.models.tensors import write_tensors
 from unveil.sampling.sampler import Step
 
 CHOICES = ("unmask", "revise", "remask")
+MOST_ID = 2**31 - 1  # of a token: no vocabulary is larger
+KINDS = {torch.int64: "I64", torch.int32: "I32", torch.int8: "I8", torch.float32: "F32", torch.bool: "BOOL"}
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -83,37 +87,82 @@ class Trajectory:
         try:
             with safe_open(path, framework="pt") as file:
                 about = file.metadata() or {}
-                tensors = {key: file.get_tensor(key) for key in file.keys()}
+                if "mask_id" not in about:
+                    fault = "is a safetensors file but no trajectory: give one that Trajectory.save wrote"
+                    raise ValueError(f"{path} {fault}")
+                _check_shapes(path, {name: file.get_slice(name) for name in file.keys()})
+                tensors = {name: file.get_tensor(name) for name in file.keys()}
         except (SafetensorError, OSError) as error:
-            raise ValueError(f"{path} is not a whole trajectory file ({error}): record it again") from None
-        if "mask_id" not in about:
-            raise ValueError(f"{path} is a safetensors file but no trajectory: give one that Trajectory.save wrote")
-        parts: dict[str, dict[str, Tensor]] = {"canvas": {}, "choice": {}}
+            raise _broken(path, str(error)) from None
+        fields, choices = (
+            {name.removeprefix(kind): value for name, value in tensors.items() if name.startswith(kind)}
+            for kind in ("canvas.", "choice.")
+        )
+        _check_values(path, fields)
+        return cls(fields=fields, choices=choices, **_about(path, about))
+
+
+def _broken(path: Path, fault: str) -> ValueError:
+    return ValueError(f"{path} is not a whole trajectory file ({fault}): record it again")
+
+
+def _check_shapes(path: Path, slices: Mapping[str, Any]) -> None:
+    """ValueError unless these are all tensors of T + 1 canvases and of the T forwards between them. Reads none."""
+    if not {"choice.unmask", "canvas.soft_ids"} <= slices.keys():
+        raise _broken(path, "it lacks choice.unmask or canvas.soft_ids")
+    sizes, soft = slices["choice.unmask"].get_shape(), slices["canvas.soft_ids"].get_shape()
+    if len(sizes) != 3 or min(sizes) < 1:
+        raise _broken(path, f"choice.unmask has shape {shown(sizes)}, not forwards, rows and columns")
+    T, room = sizes[0], [*sizes[1:], soft[-1] if soft else 0]
+    one = Canvas.template([[0]], mask_id=0, num_soft=1).tensors()
+    wanted = {f"canvas.{name}": ([T + 1, *room[: value.ndim]], KINDS[value.dtype]) for name, value in one.items()}
+    wanted |= {f"choice.{name}": (sizes, KINDS[torch.bool]) for name in CHOICES}
+    if strange := sorted(slices.keys() ^ wanted.keys()):
+        raise _broken(path, f"{shown(strange[0])} is {'one too many' if strange[0] in slices else 'absent'}")
+    for name, (shape, kind) in wanted.items():
+        found, dtype = slices[name].get_shape(), slices[name].get_dtype()
+        if (found, dtype) != (shape, kind):
+            raise _broken(path, f"{name} is {dtype} of shape {shown(found)}, not {kind} of {shape}")
+
+
+def _check_values(path: Path, fields: Mapping[str, Tensor]) -> None:
+    """ValueError for a number that none of a canvas can be."""
+    columns = fields["tokens"].shape[-1]
+    most = {"tokens": MOST_ID, "soft_ids": MOST_ID, "stage": PAD, "start": columns, "end": columns}
+    for name in (*most, "block", "step", "nfe"):
+        value, high = fields[name], most.get(name, LARGEST)
+        if value.numel() and not 0 <= int(value.min()) <= int(value.max()) <= high:
+            fault = int(value.min()) if value.min() < 0 else int(value.max())
+            raise _broken(path, f"canvas.{name} holds {fault}, no whole number from 0 to {high}")
+
+
+def _about(path: Path, about: Mapping[str, str]) -> dict[str, Any]:
+    """mask_id, end_ids, sampler and texts as the metadata have them. ValueError for what is of another kind."""
+    values: dict[str, Any] = {}
+    for name, kind in (("mask_id", "a token"), ("end_ids", "a list of tokens"), ("texts", "a text for each token")):
         try:
-            for key, value in tensors.items():
-                kind, _, name = key.partition(".")
-                parts[kind][name] = value
-            _check(parts["canvas"], parts["choice"])
-            return cls(
-                fields=parts["canvas"],
-                choices=parts["choice"],
-                mask_id=int(about["mask_id"]),
-                end_ids=tuple(int(token) for token in json.loads(about["end_ids"])),
-                sampler=about["sampler"],
-                texts={int(token): str(text) for token, text in json.loads(about.get("texts", "{}")).items()},
-            )
-        except (LookupError, TypeError, ValueError, ArithmeticError, AttributeError, RecursionError):
-            fault = "its parts do not fit together"
-            raise ValueError(f"{path} is not a whole trajectory file ({fault}): record it again") from None
+            values[name] = json.loads(about.get(name, "{}" if name == "texts" else ""))
+            fits = FITS[name](values[name])
+        except (ValueError, RecursionError):
+            fits = False
+        if not fits:
+            raise _broken(path, f"{name} is {shown(about.get(name))}, not {kind}")
+    texts = {int(token): text for token, text in values["texts"].items()}
+    return values | {"end_ids": tuple(values["end_ids"]), "texts": texts, "sampler": about.get("sampler", "")}
 
 
-def _check(fields: dict[str, Tensor], choices: dict[str, Tensor]) -> None:
-    """ValueError or KeyError unless these are all tensors of T + 1 canvases and of the T forwards between them."""
-    T, B, L = choices["unmask"].shape
-    canvas = Canvas.template([[0] * L] * B, mask_id=0, num_soft=fields["soft_ids"].shape[-1])
-    wanted = {name: ((T + 1, *value.shape), value.dtype) for name, value in canvas.tensors().items()}
-    wanted |= {name: ((T, B, L), torch.bool) for name in CHOICES}
-    if {name: (tuple(value.shape), value.dtype) for name, value in (fields | choices).items()} != wanted:
-        raise ValueError
-    if ((fields["stage"] < 0) | (fields["stage"] > PAD)).any():
-        raise ValueError
+def _is_id(value: Any) -> bool:
+    return is_whole(value, 0, MOST_ID)
+
+
+def _are_ids(value: Any) -> bool:
+    return isinstance(value, list) and all(map(_is_id, value))
+
+
+def _are_texts(value: Any) -> bool:
+    return isinstance(value, dict) and all(
+        len(token) <= 18 and token.isdecimal() and isinstance(text, str) for token, text in value.items()
+    )
+
+
+FITS = {"mask_id": _is_id, "end_ids": _are_ids, "texts": _are_texts}

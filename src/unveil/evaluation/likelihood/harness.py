@@ -204,7 +204,7 @@ class UnveilLM(LM):
         if (kept := cache_hook.dbdict) is None:
             return
         dtype, spec = str(self.model.dtype), None if self.spec is None else mark(self.spec)
-        model = [self.model.revision, repr(self.model.denoiser.outline), list(self.model.end_ids)]
+        model = [self.model.revision, repr(self.model.denoiser.outline), list(self.model.ends)]
         about = [*model, dtype, spec, self.samples, self.guidance, self.seed]
         if len(kept) and kept.get(OWNER) != about:
             raise ValueError("the file of --use_cache has answers of another model or of other settings: name another")

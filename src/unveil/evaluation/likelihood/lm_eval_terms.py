@@ -56,7 +56,7 @@ def windows(model: Model, text: str) -> Iterator[tuple[list[int], list[int]]]:
 def stops(model: Model, texts: Sequence[str]) -> tuple[tuple[int, ...], tuple[str, ...]]:
     """The model's end ids with the stop texts that are special tokens, which no answer shows; the other stop texts."""
     special = {text: token for text in texts if (token := _special(model, text)) is not None}
-    ends = dict.fromkeys([*model.end_ids, *special.values()])
+    ends = dict.fromkeys([*model.ends, *special.values()])
     return tuple(ends), tuple(text for text in texts if text not in special)
 
 
