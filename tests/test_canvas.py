@@ -32,7 +32,7 @@ def random_canvas(rows: Rows, soft: int = 2, seed: int = 0) -> Canvas:
 
 
 def assert_equal(one: Canvas, other: Canvas) -> None:
-    assert one.outline.blank_id == other.mask_id and one.end_ids == other.end_ids
+    assert one.mask_id == other.mask_id and one.end_ids == other.end_ids
     for name, value in one.tensors().items():
         assert torch.equal(value, other.tensors()[name]), name
 

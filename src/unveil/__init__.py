@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from unveil.decoding.loading import Loading as Loading
     from unveil.decoding.model import Answer as Answer
     from unveil.decoding.model import Model as Model
-    from unveil.models.guidance import Guided as Guided
+    from unveil.models.denoiser import Guided as Guided
     from unveil.sampling import recipes as recipes
     from unveil.sampling.sampler import Sampler as Sampler
     from unveil.sampling.sampler import Select as Select

@@ -33,9 +33,9 @@ from unveil.evaluation.plots import plot_comparison
 from unveil.evaluation.result import Results
 from unveil.evaluation.run import check_fit, evaluate_each
 from unveil.evaluation.speed import DEFAULTS, Speeds, measure_each
-from unveil.files import StrPath, check_output, write_json, write_text
+from unveil.files import StrPath, check_output, held, path_of, write_json, write_text
 from unveil.models.tensors import dtype_of
-from unveil.processes import Processes, launched
+from unveil.processes import launched
 from unveil.sampling.trajectory import Trajectory
 from unveil.settings import listed
 from unveil.tasks import task as named_task
@@ -75,10 +75,9 @@ def decode(
     check_output(trace)
     until("", stop)  # refused now, not after the first answer
     read_sampler(sampler)
-    loaded = _model(model, loading)
-    rows = [loaded.template(infill, seed=seed)] if infill is not None else []
+    loaded = _model(model, loading, chat=chat)
     asked = [loaded.asked(text, prefix, chat=chat) for text in prompts]
-    rows += loaded.canvases(asked, new_tokens=new_tokens, seed=seed)
+    rows = loaded.canvases(asked, new_tokens=new_tokens, seed=seed) or [loaded.template(infill or "", seed=seed)]
     steps: list[Any] = []
     see = [steps.append] if trace is not None else []
     finished = [row for row, _ in loaded.in_order(rows, sampler, batch=batch, guidance=guidance, see=see)]
@@ -102,25 +101,27 @@ def evaluate(
     guidance: float = 0.0,
     allow_code_execution: bool = False,
     chat: bool | None = None,
+    stop: Sequence[str] | None = None,
     json: StrPath | None = None,
     **loading: Any,
 ) -> Results:
     """Accuracy (with a 95 % interval) and forwards of a model on a task, a result for each sampler.
 
     `json` is a file for the results; beside it every item is kept as soon as it is done, and the same call, stopped,
-    goes on from these. Among several processes each takes its share of the problems.
+    goes on from these. Among several processes each takes its share of the problems. An answer is cut before the first
+    of the `stop` texts and then judged; default: the task's own where the model is asked with text alone.
     """
-    out, source = _path(json), _path(data)
+    out, source = path_of(json), path_of(data)
     specs, chosen = listed(samplers), allow_code(named_task(task), allow_code_execution)
     check_output(out)
     problems = problems_of(chosen, source, limit, seed)
-    check_fit(specs, chosen)
+    check_fit(specs, chosen, stop)
     items: list[Path | None] = [None] * len(specs) if out is None else [*items_beside(out, len(specs))]
-    with launched() as processes:
+    with launched() as processes, held(out, ours=processes.main):
         check_file(out, processes)
         results = evaluate_each(
-            _model(model, loading, processes), chosen, problems, specs, items, seed=seed, batch=batch,
-            guidance=guidance, chat=chat, data=source, processes=processes,
+            _model(model, loading, processes.device, chat), chosen, problems, specs, items, seed=seed, batch=batch,
+            guidance=guidance, chat=chat, stop=stop, data=source, processes=processes,
         )  # fmt: skip
         if out is not None and speaks():
             write_json(out, results.to_json())
@@ -160,31 +161,30 @@ def frontier(
     batch: int = 32,
     guidance: float = 0.0,
     allow_code_execution: bool = False,
+    stop: Sequence[str] | None = None,
     on_search: Any = lambda search: None,
     **loading: Any,
 ) -> Frontier:
     """Accuracy against forwards for samplers and grids of their settings; searched first, if `tune`.
 
     `out` is a folder for frontier.png, .csv, .json and every item; the same call, stopped, goes on from there.
-    `on_search` hears of the search when it has ended.
+    `stop` is as for `evaluate`; `on_search` hears of the search when it has ended.
     """
-    chosen, source = allow_code(named_task(task), allow_code_execution), _path(data)
+    chosen, source = allow_code(named_task(task), allow_code_execution), path_of(data)
     families, span = families_of([*listed(samplers), *frontier_run.heuristics(tune, blocks, chosen)]), span_from(range)
-    check_fit(frontier_run.settings_of(families), chosen)
+    check_fit(frontier_run.settings_of(families), chosen, stop)
     problems = problems_of(chosen, source, limit, seed)
     validation = frontier_run.searched_on(chosen, tune_limit, tune_seed, problems) if tune else []
     with TemporaryDirectory() as scratch, launched() as processes:
-        folder = Path(scratch) if out is None else Path(out)
-        if out is None and processes.count > 1:
-            raise ValueError(f"{processes.count} processes put their items together in a folder: give out")
-        folder.mkdir(parents=True, exist_ok=True)
-        found = frontier_run.frontier(
-            _model(model, loading, processes), chosen, problems, families, folder, validation=validation,
-            tune_seed=tune_seed, seed=seed, data=source, span=span, budgets=budgets, batch=batch, guidance=guidance,
-            processes=processes, on_search=on_search,
-        )  # fmt: skip
-        if out is not None and speaks():
-            found.write(folder)
+        folder = frontier_run.folder_of(path_of(out), scratch, processes)
+        with held(folder, ours=processes.main):
+            found = frontier_run.frontier(
+                _model(model, loading, processes.device), chosen, problems, families, folder, validation=validation,
+                tune_seed=tune_seed, seed=seed, data=source, span=span, budgets=budgets, batch=batch,
+                guidance=guidance, stop=stop, processes=processes, on_search=on_search,
+            )  # fmt: skip
+            if out is not None and speaks():
+                found.write(folder)
     return found
 
 
@@ -211,8 +211,8 @@ def diagnose(
     goes on from there. The other settings are those of Diagnosis.
     """
     diagnosis = Diagnosis(
-        probes=probes, tasks=tasks, masks=masks, limit=limit, draws=draws, pools=_path(pools), letters=letters,
-        hotpotqa=_path(hotpotqa), chat=chat,
+        probes=probes, tasks=tasks, masks=masks, limit=limit, draws=draws, pools=path_of(pools), letters=letters,
+        hotpotqa=path_of(hotpotqa), chat=chat,
     )  # fmt: skip
     diagnosis.check()
     if chat and not isinstance(model, Model):  # known before a large model is loaded
@@ -220,9 +220,11 @@ def diagnose(
     loaded = _model(model, loading)
     if out is None:
         return diagnosis.of(loaded, tokens=tokens)
+    diagnosis.left_out(loaded)  # a probe that does not fit is refused before there is a folder
     Path(out).mkdir(parents=True, exist_ok=True)
-    report = diagnosis.of(loaded, tokens=tokens, items=Path(out) / ITEMS)
-    write_report(report, Path(out))
+    with held(out):
+        report = diagnosis.of(loaded, tokens=tokens, items=Path(out) / ITEMS)
+        write_report(report, Path(out))
     return report
 
 
@@ -286,15 +288,11 @@ def trace(file: StrPath, *, html: StrPath | None = None) -> Trace:
     return found
 
 
-def _model(model: StrPath | Model, loading: dict[str, Any], processes: Processes = Processes()) -> Model:  # noqa: B008
-    """The model, loaded unless it is; each of several processes on its own device."""
+def _model(model: StrPath | Model, loading: Any, device: str | None = None, chat: bool | None = None) -> Model:
+    """The model, loaded unless it is, each of several processes on its own device; raw if there is to be no chat."""
     options = Loading(**loading)
     if not isinstance(model, Model):
-        return replace(options, device=options.device or processes.device).model(model)
-    if given := [name for name, value in asdict(options).items() if value not in (None, False)]:
-        raise ValueError(f"{', '.join(given)} is for a model to be loaded, and this one is: leave it out")
-    return model
-
-
-def _path(path: StrPath | None) -> Path | None:
-    return None if path is None else Path(path)
+        model = replace(options, device=options.device or device).model(model)
+    elif given := [name for name, value in asdict(options).items() if value not in (None, False)]:
+        raise ValueError(f"{', '.join(given)}: this model is loaded already, leave that out or give the model's name")
+    return model.raw() if chat is False else model

@@ -6,14 +6,29 @@ Logs of JSON lines grow by `append_line`; after a crash at most their last line 
 import errno
 import json
 import os
+import platform
+import re
 import secrets
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from io import FileIO
 from pathlib import Path
 from typing import Any
 
+try:
+    import fcntl
+except ImportError:  # not a Unix
+    fcntl = None  # type: ignore[assignment]
+
+UNLOCKABLE = (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP)  # some file systems of networks have no locks
 StrPath = str | os.PathLike[str]
+TEMPORARY = re.compile(r"\..+\.[0-9a-f]{12}(\.[^.]+)?")  # the names that `replacing` gives
+
+
+def path_of(name: StrPath | None) -> Path | None:
+    """A path, if there is one."""
+    return None if name is None else Path(name)
 
 
 def _remedy(code: int | None, path: Path) -> str:
@@ -73,6 +88,73 @@ def replacing(path: StrPath) -> Iterator[Path]:
         with suppress(OSError):  # gone already, or its folder never was there
             temporary.unlink()
     _sync_folder(target.parent)
+
+
+@contextmanager
+def held(path: StrPath | None, *, ours: bool = True) -> Iterator[None]:
+    """Inside, nobody else who asks writes into `path`, a file or the folder of a run; death frees it.
+
+    Temporary files that a killed run left there are removed. Of the processes of one run only the one that writes
+    takes it (`ours`). ValueError, saying who holds it, where another run does. Without a path, and where the system has
+    no such locks, nothing is held.
+    """
+    if path is None or not ours or fcntl is None:
+        yield
+        return
+    place = Path(path)
+    lock = place / ".lock" if place.is_dir() else place.with_name(f".{place.name}.lock")
+    handle = _locked(lock, place)
+    if handle is None:
+        yield
+        return
+    try:
+        os.truncate(handle, 0)
+        os.write(handle, f"process {os.getpid()} on {platform.node()}: {' '.join(sys.argv)[:300]}".encode())
+        _clear(place)
+        yield
+    finally:
+        with suppress(OSError):  # its folder may be gone
+            lock.unlink()
+        os.close(handle)
+
+
+def _locked(lock: Path, place: Path) -> int | None:
+    """The open lock; None on a file system without such locks. ValueError where somebody else has it."""
+    assert fcntl is not None
+    while True:
+        try:
+            handle = os.open(lock, os.O_RDWR | os.O_CREAT, 0o666)
+        except OSError as error:
+            raise _explained(error, lock, "Nothing was changed.") from error
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            holder = os.pread(handle, 400, 0).decode(errors="replace") or "another process"
+            os.close(handle)
+            raise ValueError(
+                f"{place} is being written by {holder}. Wait until it has ended, stop it, or name another place"
+            ) from None
+        except OSError as error:
+            os.close(handle)
+            if error.errno not in UNLOCKABLE:
+                raise _explained(error, lock, "Nothing was changed.") from error
+            lock.unlink(missing_ok=True)
+            return None
+        with suppress(FileNotFoundError):  # the one before took the file away after we had opened it
+            if os.fstat(handle).st_ino == lock.stat().st_ino:
+                return handle
+        os.close(handle)
+
+
+def _clear(place: Path) -> None:
+    """Remove the temporary files that `replacing` left when it was killed: in a folder, or those of one file."""
+    begin = "." if place.is_dir() else f".{place.stem}."  # and not that of other.json, beside o.json
+    for path in place.rglob(".*") if place.is_dir() else place.parent.glob(".*"):
+        below = [folder for folder in path.parents if place in folder.parents]
+        if any(next(folder.glob(".*lock"), None) for folder in below):
+            continue  # another run's, with a lock of its own
+        if TEMPORARY.fullmatch(path.name) and path.name.startswith(begin) and path.is_file():
+            path.unlink(missing_ok=True)
 
 
 def write_bytes(path: StrPath, data: bytes) -> None:

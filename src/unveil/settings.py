@@ -67,6 +67,8 @@ def convert(key: str, text: str, kind: Any) -> Any:
     comma; a pair of whole numbers may be written 2-6, or 4 for 4-4. A class with a `parse` method reads its own text.
     Raises ValueError, with the setting's name, for what does not fit.
     """
+    if kind is inspect.Parameter.empty:
+        raise ValueError(f"{key} has no type: annotate it in the sampler's function with int, float, bool or str")
     if get_origin(kind) is Annotated:
         kind = get_args(kind)[0]
     if NoneType in get_args(kind):
@@ -83,7 +85,7 @@ def convert(key: str, text: str, kind: Any) -> Any:
         return kind.parse(text)
     try:
         return kind(text)
-    except ValueError:
+    except (ValueError, OverflowError):
         raise ValueError(f"{key}={text!r} is not a {'whole ' * (kind is int)}number") from None
 
 

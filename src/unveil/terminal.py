@@ -6,6 +6,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
 from typing import TYPE_CHECKING, Literal
 
+from unveil import interrupts
+
 if TYPE_CHECKING:
     from rich.console import Console
     from rich.progress import Progress
@@ -37,15 +39,18 @@ def _console(stderr: bool) -> "Console":
 
 @contextmanager
 def busy(text: str) -> Iterator[None]:
-    """A moving sign with a text, on a terminal."""
+    """A moving sign with a text, on a terminal. KeyboardInterrupt, before and after, if one was swallowed."""
+    interrupts.check()
     console = err()
     with console.status(plain(text)) if console.is_terminal and speaks() else nullcontext():
         yield
+    interrupts.check()
 
 
 @contextmanager
 def bars() -> "Iterator[Progress]":
-    """Bars that show how far something is, on a terminal; they leave no trace."""
+    """Bars that show how far something is, on a terminal; they leave no trace. KeyboardInterrupt: as `busy`."""
+    interrupts.check()
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
     console = err()
@@ -53,6 +58,7 @@ def bars() -> "Iterator[Progress]":
     silent = not (console.is_terminal and speaks())
     with Progress(*columns, console=console, transient=True, disable=silent) as progress:
         yield progress
+    interrupts.check()
 
 
 def speaks() -> bool:

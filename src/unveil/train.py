@@ -32,7 +32,8 @@ def sft(
 ) -> Trained:
     """Fine-tune a model on prompts and answers: all its weights, or adapters (`lora`, a LoRA or "r=64,alpha=128").
 
-    `data` is a JSON-lines file, or hub:OWNER/NAME. With adapters lr is 1e-4 unless said; "none" is without them.
+    `data` is a file of prompts and answers or chats, or hub:OWNER/NAME. With adapters lr is 1e-4 unless said; "none" is
+    without them.
     """
     from unveil.training.sft import SFT
 
@@ -137,7 +138,7 @@ def with_preset(recipe: Any, name: str | None, presets: Mapping[str, Sequence[st
 
 def _adapted(recipe: Any, lora: Any, settings: Mapping[str, Any]) -> Any:
     """A fine-tuning with adapters, if they are wanted, and other settings. "none" takes away those of a preset."""
-    from unveil.training.lora import LoRA
+    from unveil.training.tuning import LoRA
 
     adapters = convert("lora", lora, LoRA | None) if isinstance(lora, str) else lora
     return changed(recipe, {**({} if lora is None else {"lora": adapters}), **settings})
@@ -157,6 +158,6 @@ def _tell(recipe: Any, folder: Path) -> None:
     if recipe.source.path.resolve() == (folder / "model").resolve():
         raise ValueError(f"the run in {folder} would replace {recipe.base}, from which it starts: name another --out")
     learned, held_out, _ = recipe.counts().values()
-    told = {"pairs to learn from": learned, "held out": held_out} | recipe.reading.left_out
+    told = {"pairs to learn from": learned, "held out": held_out} | recipe.remarks
     if speaks():
         err().print(", ".join(f"{count:,} {what}" for what, count in told.items()), style="dim")

@@ -1,11 +1,12 @@
 """The program as a user calls it, in this process."""
+import subprocess
 from typing import NamedTuple
 
 from typer.testing import CliRunner
 
 from unveil.cli import app
 
-PUZZLE = r"1000\n0002\n4003\n0000\n=\n"  # as typed: the shell leaves \n as it is
+PUZZLE = "1000\n0002\n4003\n0000\n=\n"
 
 
 class Outcome(NamedTuple):
@@ -22,6 +23,12 @@ def run(*words: object, text: str | None = None) -> Outcome:
     if result.exception is not None and not isinstance(result.exception, SystemExit):
         raise result.exception
     return Outcome(result.exit_code, result.stdout, result.stderr)
+
+
+def words_typed(command: str) -> list[str]:
+    """The words that a program gets from a command as it is typed: bash reads it."""
+    told = subprocess.run(["bash", "-c", f"printf '%s\\0' {command}"], capture_output=True, text=True, check=True)
+    return told.stdout.split("\0")[:-1]
 
 
 def words_of(text: str) -> str:

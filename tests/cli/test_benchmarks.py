@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+import unveil
 from tests.cli.program import run, words_of
 from unveil.checkpoints.families.llada import LLADA
 from unveil.checkpoints.tokenizer import FileTokenizer
@@ -52,6 +53,38 @@ def test_a_file_is_evaluated(printed: Path, tmp_path: Path, spec: str) -> None:
     written = json.loads((tmp_path / "a.json").read_text())
     assert (written["task"], written["n"], written["num_masks"]) == (spec.partition(":")[0], 2, 16)
     assert [item["correct"] for item in read_jsonl(tmp_path / "a.items.jsonl")] == [False, False]
+
+
+STOPS = {
+    "gsm8k": ["Question:", "</s>", "<|im_end|>"],  # lm-eval's `until`, as in its gsm8k.yaml
+    "math500": ["Problem:"],  # minerva_math's
+    "svamp:split=all": ["Question:", "</s>", "<|im_end|>"],
+    "countdown-text": [],
+    "sudoku-text": [],
+}
+
+
+@pytest.mark.parametrize("spec", ITEMS)
+def test_a_published_task_has_stop_texts_for_raw_prompts(printed: Path, tmp_path: Path, spec: str) -> None:
+    """A model that runs on, into another question, is judged by its answer to the first."""
+    path = tmp_path / "problems"
+    path.write_text(f"[{json.dumps(ITEMS[spec])}]")
+    task = f"{spec}{',' if ':' in spec else ':'}canvas=8"
+    record = unveil.evaluate(printed, task, data=path, samplers="llada:steps=1")[0].record
+    assert record.stops == STOPS[spec]
+    assert unveil.evaluate(printed, task, data=path, samplers="llada:steps=1", stop=["x"])[0].record.stops == ["x"]
+
+
+def test_an_answer_that_runs_on_is_judged_by_its_beginning(printed: Path, tmp_path: Path) -> None:
+    path = tmp_path / "problems.jsonl"
+    path.write_text(json.dumps(EGGS) + "\n")
+    ran_on = "It is \\boxed{5}.\n\nQuestion: And with 3 more? It is \\boxed{8}."
+    model, task = unveil.load(printed), GSM8K(canvas=8)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(FileTokenizer, "decode", lambda self, ids: ran_on)
+        (cut,) = unveil.evaluate(model, task, data=path, samplers="llada:steps=1")
+        (whole,) = unveil.evaluate(model, task, data=path, samplers="llada:steps=1", stop=[])
+    assert (cut.accuracy, whole.accuracy) == (1.0, 0.0)
 
 
 def test_without_a_file_the_hub_is_asked(printed: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -50,7 +50,7 @@ def saved(folder: Path, tokenizer: FileTokenizer, *, causal: bool = False) -> Pa
     mask = eos + 1
     architecture = Architecture(
         vocabulary=mask + (not causal), width=16, layers=1, heads=2, kv_heads=2, head_width=8, feed_width=16,
-        mask_id=mask, end_ids=(eos,), max_columns=2048, rope_base=10000.0, shift=int(causal),
+        mask_id=None if causal else mask, end_ids=(eos,), max_columns=2048, rope_base=10000.0, shift=int(causal),
         rule=Causal() if causal else Bidirectional(),
     )  # fmt: skip
     model = initialise(Transformer(architecture), seed=0, std=0.6)
@@ -139,7 +139,7 @@ def test_more_is_asked_on_top(rules: Path, tmp_path: Path) -> None:
     assert told(tmp_path)["tables"]["masks"][0]["test_points"] == 6
 
 
-def test_probes_that_need_few_questions_are_asked_few(rules: Path) -> None:
+def test_probes_that_need_few_questions_are_asked_few() -> None:
     (gradients, masks) = chosen(["gradients", "masks"], (2, 5))
     asked: dict[int, int] = {}
 
@@ -149,10 +149,10 @@ def test_probes_that_need_few_questions_are_asked_few(rules: Path) -> None:
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(diagnosis, "measure", measure)
-        diagnosis.answers(None, [], [gradients, masks], Path("none"), limit=50)
+        diagnosis.answers(small(), [], [gradients, masks], Path("none"), limit=50)
         assert asked == {20: 30, 50: 2}
         asked.clear()
-        diagnosis.answers(None, [], [gradients, masks], Path("none"), limit=20)
+        diagnosis.answers(small(), [], [gradients, masks], Path("none"), limit=20)
         assert asked == {20: 32}
 
 
@@ -259,7 +259,8 @@ def test_a_causal_model_is_asked_what_the_paper_asks_it(tmp_path: Path, monkeypa
 
 def test_a_causal_model_without_a_mask_token_is_asked_the_others(tmp_path: Path) -> None:
     model = saved(tmp_path / "model", FileTokenizer.words(pieces(), ["[EOS]"]), causal=True)
-    for more, left in (([], "masks, dots"), (["--probe", "all"], "masks, dots, question, gradients-infill, ")):
+    unfit = ", ".join(name for name, kind in kinds().items() if not kind.causal and not kind.own)
+    for more, left in (([], "masks, dots\n"), (["--probe", "all"], f"{unfit}\n")):
         said = run("diagnose", model, "--task", "T01", "--masks", "2,5", "--limit", 1, "--out", tmp_path / "out", *more)
         assert said.code == 0 and "Traceback" not in said.err, said.err
         assert f"left out, for the model is causal and they need one that reads [MASK]: {left}" in said.err

@@ -89,7 +89,7 @@ def test_a_broken_checkpoint(
 def test_a_full_disk_leaves_no_half_trace(tiny: Path, tmp_path: Path) -> None:
     """A real limit on the size of files, in a program of its own."""
     (tmp_path / "t").write_text("an older file")
-    code = "import resource, signal, sys; from unveil.cli import main; from unveil.checkpoints import folder\n"
+    code = "import resource, signal, sys; from unveil.__main__ import main; from unveil.checkpoints import folder\n"
     code += f"from pathlib import Path; folder.LAB = Path({str(tiny.parent)!r})\n"
     code += "signal.signal(signal.SIGXFSZ, signal.SIG_IGN); resource.setrlimit(resource.RLIMIT_FSIZE, (2000, 2000))\n"
     code += f"sys.argv = ['unveil', 'decode', 'lab-sudoku', {PUZZLE!r}, '--trace', {str(tmp_path / 't')!r}]\nmain()\n"
@@ -120,7 +120,8 @@ def test_a_device_that_cannot_take_the_model(monkeypatch: pytest.MonkeyPatch) ->
 
     monkeypatch.setattr("unveil.decoding.loading.load_denoiser", full)
     told = run("decode", "lab-sudoku", PUZZLE, "--device", "cpu")
-    assert told == (2, "", "error: lab-sudoku cannot be put on device cpu (out of memory): name another one\n")
+    remedy = "name another one, or a smaller dtype or bits"
+    assert told == (2, "", f"error: lab-sudoku cannot be put on device cpu (out of memory): {remedy}\n")
 
 
 def test_our_own_bugs_are_not_hidden(monkeypatch: pytest.MonkeyPatch) -> None:

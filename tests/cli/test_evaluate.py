@@ -51,6 +51,15 @@ def test_the_table_shows_every_sampler(tmp_path: Path) -> None:
     assert all(len(read_jsonl(tmp_path / f"b.items.{number}.jsonl")) == 3 for number in (1, 2))
 
 
+def test_answers_are_cut_before_a_stop_text(tmp_path: Path) -> None:
+    words = [*VERB, "--limit", 3, "--stop", "4", "--stop", "\n", "--json"]
+    told = run(*words, tmp_path / "a.json")
+    assert told.code == 0 and "raw prompts, stops '4', '\\n', " in told.out
+    record = unveil.evaluate("lab-sudoku", "sudoku", limit=3, stop=["4", "\n"], json=tmp_path / "b.json")[0].record
+    assert record.stops == ["4", "\n"] and written(tmp_path / "a.json") == written(tmp_path / "b.json")
+    assert not any(set("4\n") & set(item["answer"]) for item in read_jsonl(tmp_path / "a.items.jsonl"))
+
+
 def test_without_json_nothing_is_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     assert run(*VERB, "--limit", 2).code == 0
@@ -86,7 +95,7 @@ def test_interrupted_it_goes_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
         stop_after(patch, 3)
         told = run(*VERB, *settings, "--json", tmp_path / "cut.json")
     assert told.code == 130 and told.out == ""
-    assert words_of(told.err).startswith("stopped. The items that were done are kept in ")
+    assert "stopped. The items that were done are kept in " in words_of(told.err)
     assert "cut.items.jsonl. The same command goes on from there." in words_of(told.err)
     assert len(read_jsonl(tmp_path / "cut.items.jsonl")) == 3 and not (tmp_path / "cut.json").exists()
     before = (tmp_path / "cut.items.jsonl").read_text()
@@ -112,9 +121,10 @@ def no_model(*_: object, **__: object) -> None:
         (["--sampler", "llada", "--sampler", "dreem"], "unknown sampler 'dreem': did you mean 'dream'?"),
         (["--sampler", "llada:stepz=3"], "sampler llada has no setting 'stepz': did you mean 'steps'?"),
         (["--sampler", "llada:steps=20"], "steps=20 does not fit 19 new tokens in 1 block(s) of 19"),
-        (["--sampler", "llada:steps=0"], "steps=0 does not fit"),
+        (["--sampler", "llada:steps=0"], "steps=0 is outside its range, from 1 to"),
         (["--sampler", "llada:steps=many"], "steps='many' is not a whole number"),
         (["--sampler", "fast_dllm:block=0"], "block"),
+        (["--stop", ""], "stop is ['']: give a list of texts, none of them empty"),
         (["--limit", "0"], "Invalid value for '--limit'"),
         (["--batch", "-1"], "Invalid value for '--batch'"),
         (["--seed", "-1"], "Invalid value for '--seed'"),

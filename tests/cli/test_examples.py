@@ -1,4 +1,5 @@
 """The examples run as they are, with the model that is shipped."""
+import json
 import runpy
 from pathlib import Path
 
@@ -33,10 +34,18 @@ def test_every_example_is_run() -> None:
     assert names == {"decode", "own_sampler"}
 
 
-def test_the_python_of_the_readme(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_python_of_the_readme(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One session, in a folder with the data that it trains on, a short while only."""
     blocks = (ROOT / "README.md").read_text("utf-8").split("```python\n")[1:]
-    assert blocks
-    for block in blocks:
-        (tmp_path / "block.py").write_text(block.partition("```")[0])
-        runpy.run_path(str(tmp_path / "block.py"))
-    assert "1234\n3412\n4123\n2341" in capsys.readouterr().out
+    lines = [json.dumps({"prompt": f"{n}4\n=\n", "answer": f"{n}{4 - n}"}) for n in range(1, 5)]
+    (tmp_path / "pairs.jsonl").write_text("\n".join(lines))
+    monkeypatch.chdir(tmp_path)
+    code = "".join(block.partition("```")[0] for block in blocks)
+    assert code.count("steps=200") == 1
+    (tmp_path / "session.py").write_text(code.replace("steps=200", "steps=2"))
+    runpy.run_path(str(tmp_path / "session.py"))
+    told = capsys.readouterr().out
+    assert "1234\n3412\n4123\n2341" in told and "sums with lab-puzzles: 20 problems" in told
+    assert (tmp_path / "runs" / "mine" / "model").is_dir()

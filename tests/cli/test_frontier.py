@@ -42,6 +42,18 @@ def told(tmp_path: Path, *words: object) -> tuple[Outcome, dict]:
     return outcome, json.loads((tmp_path / "frontier.json").read_text())
 
 
+def test_answers_are_cut_before_a_stop_text(tmp_path: Path) -> None:
+    """Items of other stop texts are in another folder."""
+    words = ["--sampler", "llada:steps=4", "--limit", 3]
+    _, whole = told(tmp_path, *words)
+    _, cut = told(tmp_path, *words, "--stop", "4", "--stop", "\n")
+    assert [one["results"][0]["record"]["stops"] for one in (whole, cut)] == [[], ["4", "\n"]]
+    expected = unveil.evaluate("lab-sudoku", "sudoku", samplers=["llada:steps=4"], limit=3, stop=["4", "\n"])
+    (found,) = cut["results"]
+    assert untimed(found) == {**untimed(expected[0].to_json()), "unmask": found["unmask"]}
+    assert len(list(tmp_path.glob("items-test-*"))) == 2
+
+
 def test_results_are_what_the_library_measures(tmp_path: Path) -> None:
     outcome, written = told(tmp_path, *TWO, "--limit", 5, "--seed", 3, "--batch", 2, "--budget", 1, "--budget", 30)
     task, model = task_of("sudoku"), unveil.load("lab-sudoku")
@@ -230,7 +242,7 @@ def test_a_changed_policy_has_items_of_its_own(tmp_path: Path, monkeypatch: pyte
         told(tmp_path / "out", "--sampler", spec, "--limit", 1)
     assert names[0] == names[2] != names[1] and "/" not in names[0] and item_name(f"{spec},scale=2") != names[2]
     assert [line.split("/")[1] for line in written] == [f"{name}:0" for name in names[:2]]  # the third was there
-    assert len(item_name("llada:block=" + "1" * 500)) < 100  # a name any file system takes
+    assert len(item_name("llada:temperature=0." + "1" * 500)) < 100  # a name any file system takes
 
 
 def no_model(*_: object, **__: object) -> None:

@@ -27,7 +27,7 @@ def adapter(tiny: Path, tmp_path: Path) -> Path:
 def test_an_adapter_changes_what_is_decoded(adapter: Path, tiny: Path) -> None:
     plain, other = run("decode", "lab-sudoku", PUZZLE), run("decode", "lab-sudoku", PUZZLE, "--adapter", adapter)
     assert plain.code == other.code == 0 and plain.out != other.out
-    want = load(tiny, adapter=adapter).decode([PUZZLE.replace("\\n", "\n")])[0].text
+    want = load(tiny, adapter=adapter).decode([PUZZLE])[0].text
     assert other.out == want + "\n"
 
 

@@ -19,7 +19,7 @@ from safetensors.torch import load_file, save_file
 from tests.cli.program import PUZZLE, run, words_of
 from tests.toy import PROMPTS, blank, toy
 from unveil.canvas import DECODED, MASK, PAD, SOFT, SOFT_MASK
-from unveil.diagnostics.steps.page import (
+from unveil.diagnostics.steps.trace import (
     REMASKED,
     REVISED,
     REWRITTEN,

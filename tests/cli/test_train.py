@@ -16,12 +16,12 @@ from tests.cli.program import run, words_of
 from unveil import catalogue
 from unveil.settings import convert, defaults, with_settings, written
 from unveil.training import mask_agnostic, policy, trainer, trajectory
-from unveil.training.lora import LoRA
 from unveil.training.mask_agnostic import MaskAgnosticTuning
 from unveil.training.policy import PolicyTraining
 from unveil.training.settings import Training
 from unveil.training.sft import SFT
 from unveil.training.trajectory import TrajectoryTuning
+from unveil.training.tuning import LoRA
 
 TRAININGS = (SFT, MaskAgnosticTuning, TrajectoryTuning, PolicyTraining)
 KINDS: dict[str, type[Any]] = {kind.name: kind for kind in TRAININGS}
@@ -116,8 +116,8 @@ BAD = {
     "strict=yes": "strict='yes' is unknown: choose one of true, false",
     "pair=1": "pair='1' is not 2 values with commas between them",
     "sizes=1,x": "sizes='x' is not a whole number",
-    "lora=r=0": "LoRA's r=0 is not positive: give at least 1",
-    "steps=0": "steps=0 is not positive: give at least 1",
+    "lora=r=0": "r=0 is outside its range, from 1 to 65,536: the rank of an adapter",
+    "steps=0": "steps=0 is outside its range, from 1 to 1,000,000,000",
 }
 
 
@@ -177,7 +177,7 @@ def test_mask_agnostic_fine_tuning_ends_with_a_model_that_decodes(data: Path) ->
         file.write(json.dumps({"prompt": "1" * 70 + "=", "answer": "1"}) + "\n")
     few = [word for text in ("rows=4", "steps=3", "max_masks=8", "validate_every=1") for word in ("--set", text)]
     told = agnostic(data, *few, "--lora", "r=2,alpha=4")
-    assert told.code == 0 and "3 pairs to learn from, 1 held out, 1 longer than the context" in told.err
+    assert told.code == 0 and "3 pairs to learn from, 1 held out, 1 left out, longer than the context" in told.err
     folder = data.parent / "run" / "model"
     assert f'Try: unveil decode {folder} "PROMPT"' in told.out and run("decode", folder, "10=").code == 0
     assert json.loads((folder / "card.json").read_text())["lora"]["r"] == 2
@@ -247,8 +247,9 @@ def test_a_run_may_not_replace_its_base(data: Path) -> None:
     assert told.code == 2 and f"the run in {folder} would replace {folder / 'model'}, from which it" in told.err
 
 
-def test_a_loss_that_is_not_finite_is_one_sentence(data: Path) -> None:
-    told = sft(data, "--set", "lr=1e30")
+def test_a_loss_that_is_not_finite_is_one_sentence(data: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Training, "rate", lambda self, step: 1e30)
+    told = sft(data)
     assert told.code == 2 and "Traceback" not in told.err
     assert "error: step 2: the loss of its batch" in told.err
 

@@ -64,7 +64,7 @@ def test_a_policy_is_trained_resumed_and_used(here: Path) -> None:
         (["--reward", "my_rewards"], "reward 'my_rewards' is not module:function"),
         (["--reward", "my_rewards:odd"], "it returned 'yes' of type str: return a bool, or a number from 0 to 1"),
         (["--block", "wide"], "block='wide' is not a whole number"),
-        (["--block", "0"], "block=0 is not positive"),
+        (["--block", "0"], "block=0 is outside its range, from 1 to"),
         (["--alpha", "fast"], "alpha='fast' is not a number"),
         (["--preset", "llada-8b-instruct-ful"], "did you mean 'llada-8b-instruct-full'"),
         (["--set", "warm=lada", "--set", "warm_rounds=1"], "unknown sampler 'lada': did you mean 'llada'"),

@@ -94,7 +94,7 @@ def test_every_default_can_be_written(kind: type[Any]) -> None:
 BAD = {
     "setting": (["--set", "row=2"], "error: lab-sudoku has no setting 'row': did you mean 'rows'? known are rows, "),
     "value": (["--set", "rows=many"], "error: rows='many' is not a whole number"),
-    "range": (["--set", "steps=0"], "error: steps=0 is not positive: give at least 1"),
+    "range": (["--set", "steps=0"], "error: steps=0 is outside its range, from 1 to 1,000,000,000"),
     "twice": (["--set", "rows=1", "--set", "rows=2"], "error: lab-sudoku is given rows twice: give it once"),
     "threads": (["--threads", "0"], "error: threads=0 is not positive: give at least 1"),
 }

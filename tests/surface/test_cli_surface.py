@@ -1,4 +1,5 @@
 """The verbs and flags of the program are a promise: whoever changes them changes this table, knowingly."""
+
 from typing import Annotated, Any
 
 import typer
@@ -7,31 +8,32 @@ import typer
 SURFACE: dict[str, list[str]] = {
     "": ["--version"],
     "bench": [
-        "model", "--adapter", "--batch", "--bits", "--device", "--dtype", "--json", "--new-tokens",
+        "model", "--adapter", "--batch", "--bits", "--device", "--dtype", "--exact", "--json", "--new-tokens",
         "--prompt-tokens", "--repeat", "--revision", "--sampler", "--seed", "--threads", "--trust-remote-code",
     ],
     "compare": ["files", "--grader", "--json", "--plot"],
     "decode": [
         "model", "prompts", "--adapter", "--batch", "--bits", "--candidates", "--chat", "--delay", "--device",
-        "--dtype", "--guidance", "--infill", "--new-tokens", "--prefix", "--raw", "--revision", "--sampler",
-        "--seed", "--stop", "--threads", "--trace", "--trust-remote-code", "--watch",
+        "--dtype", "--escapes", "--exact", "--guidance", "--infill", "--new-tokens", "--prefix", "--raw", "--revision",
+        "--sampler", "--seed", "--stop", "--threads", "--trace", "--trust-remote-code", "--watch",
     ],
     "demo": ["--out", "--problems", "--threads"],
     "diagnose": [
-        "model", "--adapter", "--bits", "--chat", "--device", "--draws", "--dtype", "--hotpotqa", "--letters",
+        "model", "--adapter", "--bits", "--chat", "--device", "--draws", "--dtype", "--exact", "--hotpotqa",
+        "--letters",
         "--limit", "--masks", "--out", "--pools", "--probe", "--revision", "--task", "--threads", "--tokens",
         "--trust-remote-code",
     ],
     "evaluate": [
         "model", "--adapter", "--allow-code-execution", "--batch", "--bits", "--chat", "--data", "--device",
-        "--dtype", "--guidance", "--json", "--limit", "--raw", "--revision", "--sampler", "--seed", "--task",
-        "--threads", "--trust-remote-code",
+        "--dtype", "--exact", "--guidance", "--json", "--limit", "--raw", "--revision", "--sampler", "--seed", "--stop",
+        "--task", "--threads", "--trust-remote-code",
     ],
     "export": ["model", "folder", "--adapter", "--dtype", "--layout", "--revision", "--shard-size"],
     "frontier": [
         "model", "--adapter", "--allow-code-execution", "--batch", "--bits", "--blocks", "--budget", "--data",
-        "--device", "--dtype", "--guidance", "--limit", "--out", "--range", "--revision", "--sampler",
-        "--seed", "--task", "--threads", "--trust-remote-code", "--tune", "--tune-limit", "--tune-seed",
+        "--device", "--dtype", "--exact", "--guidance", "--limit", "--out", "--range", "--revision", "--sampler",
+        "--seed", "--stop", "--task", "--threads", "--trust-remote-code", "--tune", "--tune-limit", "--tune-seed",
     ],
     "lm-eval": ["words"],
     "models": [],

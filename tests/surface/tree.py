@@ -9,7 +9,8 @@ CODE = ("src", "recipes", "experiments", "benchmarks", "examples", "tests")
 
 # A part of the package is a file or a folder in src/unveil. "__init__" is the public surface, `import unveil`.
 FLOORS = {
-    "canvas": 0, "noise": 0, "schedule": 0, "files": 0, "settings": 0, "catalogue": 0, "terminal": 0, "processes": 0,
+    "canvas": 0, "noise": 0, "schedule": 0, "files": 0, "fields": 0, "settings": 0, "legal": 0, "catalogue": 0,
+    "interrupts": 0, "terminal": 0, "processes": 0,
     "sandbox": 0,
     "models": 1,
     "sampling": 2,

@@ -55,7 +55,3 @@ def program(
     Start with: unveil demo
     """
 
-
-def main() -> None:
-    """The entry point of the program."""
-    app()

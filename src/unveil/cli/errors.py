@@ -1,14 +1,18 @@
 """Bad input and interruptions end with one sentence and an exit code, not with a traceback."""
 
 import sys
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, cast
 
 import typer
 from typer.core import TyperGroup
 
-BAD_INPUT, INTERRUPTED = 2, 130
+from unveil import interrupts
+from unveil.terminal import err, plain, speaks
+
+BAD_INPUT = 2
 
 
 class Verbs(TyperGroup):
@@ -16,18 +20,20 @@ class Verbs(TyperGroup):
 
     def invoke(self, ctx: Any) -> Any:
         """Run the verb."""
+        warnings.showwarning = cast(Any, _remark)
         try:
             return super().invoke(ctx)
-        except BrokenPipeError:
-            raise  # the reader of a pipe left: typer ends quietly
-        except (ValueError, OSError, FloatingPointError) as error:
-            if sys.flags.dev_mode:
+        except (BrokenPipeError, typer.Exit):
+            raise  # where the reader of a pipe left, typer ends quietly
+        except KeyboardInterrupt as stop:
+            raise _stopped(str(stop)) from None
+        except Exception as error:
+            if interrupts.came():  # it was swallowed, and this is what came of it
+                raise _stopped("") from None
+            if sys.flags.dev_mode or not isinstance(error, ValueError | OSError | FloatingPointError):
                 raise
             _complain("error:", sentence(error))
             raise typer.Exit(BAD_INPUT) from None
-        except KeyboardInterrupt as stop:
-            _complain("stopped.", str(stop) or "Nothing was written.")
-            raise typer.Exit(INTERRUPTED) from None
 
 
 @contextmanager
@@ -37,6 +43,10 @@ def keeping(what: str) -> Iterator[None]:
         yield
     except KeyboardInterrupt:
         raise KeyboardInterrupt(what) from None
+    except Exception:
+        if interrupts.came():  # it was swallowed, and this is what came of it
+            raise KeyboardInterrupt(what) from None
+        raise
 
 
 def sentence(error: Exception) -> str:
@@ -46,9 +56,18 @@ def sentence(error: Exception) -> str:
     return str(error) or type(error).__name__
 
 
-def _complain(word: str, text: str) -> None:
+def _remark(message: Warning | str, *_: Any, **__: Any) -> None:
+    """A warning of the library is one sentence too, of the first process only."""
+    if speaks():
+        _complain("note:", str(message), "bold")
+
+
+def _stopped(kept: str) -> typer.Exit:
+    _complain("stopped.", kept or "Nothing was written.")
+    return typer.Exit(interrupts.INTERRUPTED)
+
+
+def _complain(word: str, text: str, style: str = "bold red") -> None:
     from rich.text import Text
 
-    from unveil.terminal import err, plain
-
-    err().print(Text.assemble((word, "bold red"), " ", plain(text)), soft_wrap=True)
+    err().print(Text.assemble((word, style), " ", plain(text)), soft_wrap=True)

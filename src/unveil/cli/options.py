@@ -1,6 +1,6 @@
 """The arguments and options that several verbs share, each explained once."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import wraps
 from inspect import Parameter, signature
 from pathlib import Path
@@ -9,6 +9,14 @@ from typing import Annotated, Any
 import typer
 
 from unveil import catalogue
+from unveil.legal import OPEN, OPTIONS, Range
+
+
+def legal(name: str, table: Mapping[str, Range] = OPTIONS) -> dict[str, Any]:
+    """The least and the greatest number that an option takes, for typer; without the greatest where it says nothing."""
+    found = table[name]
+    return {"min": found.low} | ({"max": found.high} if found.high < OPEN else {})
+
 
 SAMPLERS, TASKS = tuple(catalogue.samplers()), tuple(catalogue.tasks())
 
@@ -37,21 +45,33 @@ Samplers = Annotated[
         show_default=False,
     ),
 ]
-Seed = Annotated[int, typer.Option("--seed", min=0, help="Seed of all that is drawn; row i draws from seed + i.")]
+Seed = Annotated[
+    int, typer.Option("--seed", **legal("seed"), help="Seed of all that is drawn; row i draws from seed + i.")
+]
 Batch = Annotated[
-    int, typer.Option("--batch", min=1, help="Rows decoded at a time. It changes the speed, never the result.")
+    int,
+    typer.Option(
+        "--batch",
+        **legal("batch"),
+        help="Rows decoded at a time: the speed. Results differ at most by rounding, with --exact never.",
+    ),
 ]
 NewTokens = Annotated[
     int | None,
     typer.Option(
         "--new-tokens",
-        min=1,
+        **legal("new_tokens"),
         help="Length of an answer. Default: what the model's settings say, or 128.",
         show_default=False,
     ),
 ]
 Guidance = Annotated[
-    float, typer.Option("--guidance", help="Scale of classifier-free guidance; 0 is off. Each forward sees two rows.")
+    float,
+    typer.Option(
+        "--guidance",
+        **legal("guidance"),
+        help="Scale of classifier-free guidance; 0 is off. Each forward sees two rows.",
+    ),
 ]
 Chat = Annotated[
     bool | None,
@@ -75,7 +95,7 @@ Threads = Annotated[
     int | None,
     typer.Option(
         "--threads",
-        min=1,
+        **legal("threads"),
         help="CPU threads. Default: 1 for small models, which are fastest so, and all cores for large ones.",
         show_default=False,
     ),
@@ -148,9 +168,27 @@ Limit = Annotated[
     int | None,
     typer.Option(
         "--limit",
-        min=1,
+        **legal("limit"),
         help="How many problems. Default: all of them, or 200 where they are made fresh.",
         show_default=False,
+    ),
+]
+Stops = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--stop",
+        metavar="TEXT",
+        help="Cut an answer before this text, and judge what stands before it. Repeat the option for several. Default: "
+        "the task's own where the model is asked with text alone, else none.",
+        show_default=False,
+    ),
+]
+
+Exact = Annotated[
+    bool,
+    typer.Option(
+        "--exact",
+        help="Compute in float64, where no row's answer depends on the batch it is in, not even by rounding.",
     ),
 ]
 
@@ -162,6 +200,7 @@ LOADING: dict[str, Any] = {  # the fields of Loading that are options
     "adapter": AdapterName,
     "bits": Bits,
     "trust_remote_code": TrustRemoteCode,
+    "exact": Exact,
 }
 
 
@@ -176,7 +215,9 @@ def loads(verb: Callable[..., None]) -> Callable[..., None]:
 
     kept = [parameter for name, parameter in own.parameters.items() if name != "loading"]
     added = [
-        Parameter(name, Parameter.KEYWORD_ONLY, default=False if name == "trust_remote_code" else None, annotation=kind)
+        Parameter(
+            name, Parameter.KEYWORD_ONLY, default=False if kind in (TrustRemoteCode, Exact) else None, annotation=kind
+        )
         for name, kind in LOADING.items()
     ]
     spread.__signature__ = own.replace(parameters=[*kept, *added])  # type: ignore[attr-defined]

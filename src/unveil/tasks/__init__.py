@@ -37,8 +37,11 @@ def task(spec: str | Task) -> Task:
     name, texts = split_spec("task", spec, known, lambda entry: _settings(entry.load()))
     kind = known[name].load()
     legal = _settings(kind)
-    found: Task = kind(**{key: convert(key, text, legal[key]) for key, text in texts.items()})
-    return found
+    found = kind(**{key: convert(key, text, legal[key]) for key, text in texts.items()})
+    if lacking := [one for one in ("name", "describe", "num_masks", "read", "correct") if not hasattr(found, one)]:
+        raise ImportError(f"task {name} has no {', '.join(lacking)}: give it what every Task has")
+    made: Task = found
+    return made
 
 
 def _settings(kind: type[Any]) -> dict[str, Any]:

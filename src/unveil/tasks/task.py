@@ -1,7 +1,7 @@
 """What a task is: problems as text, and a judge. No tokens, no tensors.
 
 Some tasks can do more: make fresh problems (`Generated`), have the published ones from the hub (`Benchmark`), judge
-as published work does (`Compared`).
+as published work does (`Compared`), say where an answer to a raw prompt ends (`Stopped`).
 """
 
 from collections.abc import Mapping
@@ -92,6 +92,23 @@ class Compared(Task, Protocol):
         """What the published rule says of `text`."""
 
 
+@runtime_checkable
+class Forgiving(Task, Protocol):
+    """A task whose strict judge also reads answers in other forms than the one that is asked for, and says which."""
+
+    def form(self, problem: Problem, text: str) -> str:
+        """The form of `text`, such as "unclosed box"; empty for the one that is asked for, or for no answer."""
+
+
+@runtime_checkable
+class Stopped(Task, Protocol):
+    """A task whose raw prompts a model may go on from: after the answer it writes another question."""
+
+    @property
+    def stops(self) -> tuple[str, ...]:
+        """An answer to text alone is cut before the first of these, as lm-eval's `until` for this task."""
+
+
 def generated(task: Task, remedy: str) -> Generated:
     """The task as one that makes problems. ValueError, with the remedy, if it cannot."""
     if not isinstance(task, Generated):
@@ -103,7 +120,7 @@ DEFAULT_LIMIT = 200  # fresh problems, where no number is said
 
 
 def problems_of(task: Task, data: Path | None, limit: int | None, seed: int) -> list[Problem]:
-    """Those of the file; else fresh ones where the task makes them, or the published ones.
+    """The problems of the file; else fresh ones where the task makes them, or the published ones.
 
     ValueError for an empty file, or where none can be had.
     """

@@ -11,6 +11,7 @@ from tests.sandbox.namespaces import needs_namespaces
 from tests.tasks.sources import hub, jsonl
 from unveil.sandbox import Sandbox
 from unveil.tasks import MBPP, Benchmark, Problem, Task, task
+from unveil.tasks.task import Stopped
 
 # Our own, in the two published forms.
 FULL: dict[str, Any] = {
@@ -138,6 +139,11 @@ def test_it_is_fetched_from_the_hub(monkeypatch: pytest.MonkeyPatch) -> None:
     problems: list[Problem] = MBPP().fetch()
     assert [problem.id for problem in problems] == ["11", "13"]
     assert all(problem.prompt.count("[DONE]") == 3 for problem in problems)
+
+
+def test_an_answer_to_a_raw_prompt_ends_as_those_of_the_shots_do() -> None:
+    """As lm-eval's mbpp.yaml has it."""
+    assert MBPP.stops == ("[DONE]",) and isinstance(MBPP(), Stopped)
 
 
 def test_settings() -> None:

@@ -121,7 +121,7 @@ def test_the_last_box_goes_before_the_answer_tag(name: str, tmp_path: Path) -> N
     (problem,) = found.read(write(tmp_path, name, [ITEMS[name]]))
     answer = {"countdown-text": "30-(100-93)", "sudoku-text": "1234341241232341", "svamp": "2"}.get(name, "5")
     assert found.correct(problem, rf"\boxed{{0}} \boxed{{{answer}}} <answer>0</answer>")
-    assert found.correct(problem, f"<answer>0</answer> <answer>{answer}</answer>")
+    assert found.correct(problem, f"<answer>{answer}</answer> <answer>0</answer>")
     assert not found.correct(problem, rf"\boxed{{0}} <answer>{answer}</answer>")
 
 

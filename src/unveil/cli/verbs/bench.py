@@ -11,12 +11,12 @@ PromptTokens = Annotated[
     int | None,
     typer.Option(
         "--prompt-tokens",
-        min=1,
+        **options.legal("prompt_tokens"),
         help="Length of the random prompts. Default: 32, or what the context leaves.",
         show_default=False,
     ),
 ]
-Repeat = Annotated[int, typer.Option("--repeat", min=1, help="Decodes to take the median of.")]
+Repeat = Annotated[int, typer.Option("--repeat", **options.legal("repeat"), help="Decodes to take the median of.")]
 
 
 @options.loads

@@ -1,5 +1,6 @@
 """unveil decode: prompts or a template in, text out."""
 
+import re
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from textwrap import fill
@@ -10,6 +11,7 @@ import typer
 from unveil import catalogue
 from unveil.cli import options
 from unveil.files import check_output
+from unveil.legal import OPTIONS, SAMPLERS, check, ranges
 from unveil.terminal import err, out, plain
 
 if TYPE_CHECKING:
@@ -22,8 +24,8 @@ Prompts = Annotated[
     list[str] | None,
     typer.Argument(
         metavar="[PROMPT]...",
-        help=r"Texts to continue. The two characters \n stand for a line break; - reads one prompt from standard "
-        "input, as it is.",
+        help="Texts to continue, as they are typed: a backslash is a backslash (see --escapes); - reads one prompt "
+        "from standard input.",
         show_default=False,
     ),
 ]
@@ -32,7 +34,7 @@ Infill = Annotated[
     typer.Option(
         "--infill",
         metavar="TEXT",
-        help=r"Fill the holes of this text instead: \[MASK] is one token, \[MASK:5] five. \n and - as for prompts.",
+        help=r"Fill the holes of this text instead: \[MASK] is one token, \[MASK:5] five. - as for prompts.",
         show_default=False,
     ),
 ]
@@ -41,8 +43,7 @@ Prefix = Annotated[
     typer.Option(
         "--prefix",
         metavar="TEXT",
-        help=r"How every answer begins: given to the model, in a chat as the assistant's, and not printed. \n as for "
-        "prompts.",
+        help="How every answer begins: given to the model, in a chat as the assistant's, and not printed.",
         show_default=False,
     ),
 ]
@@ -51,12 +52,21 @@ Stop = Annotated[
     typer.Option(
         "--stop",
         metavar="TEXT",
-        help=r"Cut an answer before this text. \n as for prompts. Repeat the option for several.",
+        help="Cut an answer before this text. Repeat the option for several.",
         show_default=False,
     ),
 ]
+Escapes = Annotated[
+    bool,
+    typer.Option(
+        "--escapes",
+        help=r"In prompts, --infill, --prefix and --stop read \n as a line break, \t as a tab, \\ as a backslash.",
+    ),
+]
 Watch = Annotated[bool, typer.Option("--watch", help="Show the canvas while it fills, one prompt after the other.")]
-Delay = Annotated[float, typer.Option("--delay", min=0, help="Seconds for each forward under --watch.")]
+Delay = Annotated[
+    float, typer.Option("--delay", **options.legal("delay"), help="Seconds for each forward under --watch.")
+]
 Candidates = Annotated[
     bool,
     typer.Option(
@@ -76,7 +86,7 @@ Trace = Annotated[
 
 
 def _help() -> str:
-    """The help, with every sampler that there is, its settings, their defaults and their legal words."""
+    """The help, with every sampler that there is, its settings, their defaults, their legal words and numbers."""
     width = max(map(len, catalogue.samplers())) + 2
     about = (
         "The samplers and their settings with the defaults, of several words the first (steps is the total over all "
@@ -86,6 +96,7 @@ def _help() -> str:
         f"{name:<{width}}{', '.join(_shown(*setting) for setting in entry.settings.items())}": " " * width
         for name, entry in catalogue.samplers().items()
     }
+    entries |= {f"Numbers are {ranges(SAMPLERS)}.": ""}
     lines = [fill(text, LINE, subsequent_indent=indent, break_on_hyphens=False) for text, indent in entries.items()]
     return HELP + "\n".join(lines)
 
@@ -101,11 +112,12 @@ HELP = r"""Answer or continue prompts, or fill the holes of a text, with any pub
 Answers go to standard output, remarks (forwards, seconds) to standard error.
 
 \b
-Example: unveil decode lab-sudoku "1000\n0002\n4003\n0000\n=\n" --watch
-Example: unveil decode lab-sudoku --infill "1000\n0002\n4003\n0000\n=\n1\[MASK:17]1"
+Example: unveil decode lab-sudoku $'1000\n0002\n4003\n0000\n=\n' --watch
+Example: unveil decode lab-sudoku --infill $'1000\n0002\n4003\n0000\n=\n1\[MASK:17]1'
 
 \b
 """.replace("\\b", "\b")
+ESCAPES = {r"\n": "\n", r"\t": "\t", r"\\": "\\"}
 LINE = 78  # columns of the list of samplers: it fits a terminal of 80
 COMMAND = {"help": _help()}
 
@@ -118,6 +130,7 @@ def decode(
     chat: options.Chat = None,
     prefix: Prefix = "",
     stop: Stop = None,
+    escapes: Escapes = False,
     sampler: options.OneSampler = "llada",
     new_tokens: options.NewTokens = None,
     guidance: options.Guidance = 0.0,
@@ -131,37 +144,34 @@ def decode(
     loading: dict[str, Any],
 ) -> None:
     from unveil import api
-    from unveil.decoding.spec import read_sampler
 
-    texts, stops = texts_of(prompts or [], infill), [spelled(text) for text in stop or []]
+    texts, stops = texts_of(prompts or [], infill, escapes), [meant(text, escapes) for text in stop or []]
     told = {"--new-tokens": new_tokens is not None, "--chat or --raw": chat is not None, "--prefix": prefix != ""}
     _check_fit(infill is not None, watch, candidates, stops, told)
-    _check_trace(trace, len(texts))
-    read_sampler(sampler)  # a wrong one is refused before a large model is loaded
+    _check_work(sampler, trace, len(texts), guidance=guidance, seed=seed, delay=delay)
     loaded = api.load(model, **loading)
-    asked = [loaded.asked(text, spelled(prefix), chat=chat) for text in texts if infill is None]
-    rows = [] if infill is None else [loaded.template(texts[0], seed=seed)]
-    rows += loaded.canvases(asked, new_tokens=new_tokens, seed=seed, first=1)
+    loaded = loaded.raw() if chat is False else loaded
+    asked = [loaded.asked(text, meant(prefix, escapes), chat=chat) for text in texts if infill is None]
+    rows = loaded.canvases(asked, new_tokens=new_tokens, seed=seed, first=1) or [loaded.template(texts[0], seed=seed)]
     listed = _num_listed(loaded.sampler(sampler, rows[0]), sampler) if candidates else 0
     steps: list[Step] = []
-    see = [steps.append] if trace is not None else []
+    see = [] if trace is None else [steps.append]
     for row in rows if watch else []:
         _watch(loaded, row, sampler, guidance, delay, listed, see)
     for row, seconds in [] if watch else loaded.in_order(rows, sampler, batch=batch, guidance=guidance, see=see):
-        text = loaded.answer(row, stops).text if infill is None else loaded.text(row)
-        out().print(plain(text), soft_wrap=True)
+        out().print(plain(loaded.answer(row, stops).text if infill is None else loaded.text(row)), soft_wrap=True)
         remark(row, seconds)
     if trace is not None:
         _save(trace, steps, loaded, loaded.sampler(sampler, rows[0]))
 
 
-def spelled(text: str) -> str:
-    r"""With line breaks for \n."""
-    return text.replace("\\n", "\n")
+def meant(text: str, escapes: bool) -> str:
+    r"""The text as it is typed; with `escapes` \n is a line break, \t a tab, \\ a backslash, and any other stays."""
+    return re.sub(r"\\[nt\\]", lambda found: ESCAPES[found[0]], text) if escapes else text
 
 
-def texts_of(prompts: Sequence[str], infill: str | None) -> list[str]:
-    r"""The texts as meant: \n is a line break, - is standard input. ValueError for none and for empty ones."""
+def texts_of(prompts: Sequence[str], infill: str | None, escapes: bool) -> list[str]:
+    """The texts as they are meant; - is standard input, as it is. ValueError for none and for empty ones."""
     if infill is not None and prompts:
         raise ValueError("--infill and prompts exclude each other: a template holds its own context")
     given = list(prompts) if infill is None else [infill]
@@ -169,7 +179,7 @@ def texts_of(prompts: Sequence[str], infill: str | None) -> list[str]:
         raise ValueError("no prompt: give at least one, - to read standard input, or --infill TEXT")
     if given.count("-") > 1:
         raise ValueError("- stands for standard input, which can be read only once: give it once")
-    texts = [typer.get_text_stream("stdin").read() if text == "-" else spelled(text) for text in given]
+    texts = [typer.get_text_stream("stdin").read() if text == "-" else meant(text, escapes) for text in given]
     for number, text in enumerate(texts, 1):
         if not text:
             name = f"prompt {number}" if infill is None else "the template"
@@ -198,7 +208,12 @@ def _check_fit(infill: bool, watch: bool, candidates: bool, stops: list[str], to
         raise ValueError("--stop is an empty text: write at least one character")
 
 
-def _check_trace(trace: Path | None, num_texts: int) -> None:
+def _check_work(sampler: str, trace: Path | None, num_texts: int, **numbers: int | float) -> None:
+    """ValueError, before a large model is loaded, for an unknown sampler, numbers out of range, and an unfit trace."""
+    from unveil.decoding.spec import read_sampler
+
+    check(OPTIONS, **numbers)
+    read_sampler(sampler)
     if trace is not None and num_texts > 1:
         raise ValueError(f"--trace records one prompt and there are {num_texts}: give one")
     check_output(trace)

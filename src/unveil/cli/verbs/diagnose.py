@@ -94,7 +94,11 @@ Hotpot = Annotated[
 Chat = Annotated[bool, typer.Option("--chat", help="Ask in the model's chat template, for instruct models.")]
 Tokens = Annotated[
     int,
-    typer.Option("--tokens", min=1, help="Tokens computed at a time. It changes the speed, never the result."),
+    typer.Option(
+        "--tokens",
+        **options.legal("tokens"),
+        help="Tokens computed at a time. It changes the speed, never the result.",
+    ),
 ]
 Out = Annotated[
     Path,

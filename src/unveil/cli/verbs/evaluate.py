@@ -37,6 +37,7 @@ def evaluate(
     guidance: options.Guidance = 0.0,
     code: options.AllowCode = False,
     chat: options.Chat = None,
+    stop: options.Stops = None,
     json: JsonAndItems = None,
     *,
     loading: dict[str, Any],
@@ -56,7 +57,7 @@ def evaluate(
     with keeping(_kept(items)):
         results = api.evaluate(
             model, task, data=data, samplers=specs, limit=limit, seed=seed, batch=batch, guidance=guidance,
-            allow_code_execution=code, chat=chat, json=json, **loading,
+            allow_code_execution=code, chat=chat, stop=stop or None, json=json, **loading,
         )  # fmt: skip
     if speaks():
         tell(results)

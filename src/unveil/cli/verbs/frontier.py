@@ -38,7 +38,7 @@ Budgets = Annotated[
     typer.Option(
         "--budget",
         metavar="N",
-        min=1,
+        **options.legal("budgets"),
         help="Also show each family's best setting with at most N forwards. Repeat the option for several.",
         show_default=False,
     ),
@@ -62,8 +62,10 @@ Tune = Annotated[
         "each family go on to the test problems.",
     ),
 ]
-TuneLimit = Annotated[int, typer.Option("--tune-limit", min=1, help="How many validation problems --tune uses.")]
-TuneSeed = Annotated[int, typer.Option("--tune-seed", min=0, help="Their seed.")]
+TuneLimit = Annotated[
+    int, typer.Option("--tune-limit", **options.legal("tune_limit"), help="How many validation problems --tune uses.")
+]
+TuneSeed = Annotated[int, typer.Option("--tune-seed", **options.legal("tune_seed"), help="Their seed.")]
 BlockSizes = Annotated[
     str | None,
     typer.Option(
@@ -94,6 +96,7 @@ def frontier(
     batch: options.Batch = 32,
     guidance: options.Guidance = 0.0,
     code: options.AllowCode = False,
+    stop: options.Stops = None,
     *,
     loading: dict[str, Any],
 ) -> None:
@@ -111,7 +114,7 @@ def frontier(
         found = api.frontier(
             model, task, samplers=sampler or [], out=out_dir, budgets=budget or [], range=range_, tune=tune,
             tune_limit=tune_limit, tune_seed=tune_seed, blocks=blocks, data=data, limit=limit, seed=seed, batch=batch,
-            guidance=guidance, allow_code_execution=code, on_search=_searched, **loading,
+            guidance=guidance, allow_code_execution=code, stop=stop or None, on_search=_searched, **loading,
         )  # fmt: skip
     if not speaks():
         return

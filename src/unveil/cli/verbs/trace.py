@@ -26,7 +26,7 @@ def trace(file: File, html: Html = None) -> None:
     """See how a decode went, forward by forward: a line for each, or a page to scrub through.
 
     \b
-    Example: unveil decode lab-sudoku "1000\\n0002\\n4003\\n0000\\n=\\n" --trace a
+    Example: unveil decode lab-sudoku $'1000\\n0002\\n4003\\n0000\\n=\\n' --trace a
     Example: unveil trace a --html a.html
     """
     from unveil import api

@@ -10,6 +10,7 @@ from typer.core import TyperCommand, TyperGroup
 from unveil import catalogue
 from unveil.cli import options
 from unveil.cli.errors import keeping
+from unveil.legal import LORA, TRAININGS, ranges
 from unveil.settings import defaults, nearest, read_values, written
 from unveil.terminal import out, plain, speaks
 
@@ -43,12 +44,12 @@ Out = Annotated[
     ),
 ]  # fmt: skip
 Resume = Annotated[bool, typer.Option("--resume", help="Go on with the run in that folder, if there is one.")]
-Threads = Annotated[int, typer.Option("--threads", min=1, help="CPU threads of each process.")]
+Threads = Annotated[int, typer.Option("--threads", **options.legal("threads"), help="CPU threads of each process.")]
 
 
 def _there(data: str) -> str:
-    if not data.startswith("hub:") and not Path(data).is_file():
-        raise typer.BadParameter(f"File {data!r} does not exist: give a JSON-lines file, or hub:OWNER/NAME")
+    if not data.startswith("hub:") and (Path(data).is_dir() or not Path(data).exists()):
+        raise typer.BadParameter(f"File {data!r} does not exist: give a file of JSON lines, or hub:OWNER/NAME")
     return data
 
 
@@ -58,8 +59,9 @@ Data = Annotated[
         "--data",
         metavar="FILE",
         callback=_there,
-        help='JSON lines, {"prompt": text, "answer": text} or {"messages": '
-        r'\[{"role": "user", "content": text}, ...]}: of a chat the last answer is learned. '
+        help='JSON lines, a JSON list or parquet, {"prompt": text, "answer": text} or {"messages": '
+        r'\[{"role": "user", "content": text}, ...]}: of a chat the last answer is learned. Completions, alpaca and '
+        "sharegpt are read too. "
         r"From the hub: hub:OWNER/NAME\[@REVISION]\[:SPLIT]. Lines like s1K's: --set layout=s1k.",
         show_default=False,
     ),
@@ -116,10 +118,13 @@ class WithSettings(TyperCommand):
     """A training, whose help ends with its settings."""
 
     def format_help(self, ctx: Any, formatter: Any) -> None:
-        """Print the help, then the settings as the training's class defines them."""
+        """Print the help, then the settings as the training's class defines them, and the numbers that they take."""
         super().format_help(ctx, formatter)
-        shown = ", ".join(f"{name}={written(value)}" for name, value in defaults(kind_of(str(self.name))).items())
+        settings = defaults(kind_of(str(self.name)))
+        shown = ", ".join(f"{name}={written(value)}" for name, value in settings.items())
         out().print(f" Settings (--set) and their defaults: {shown}\n", soft_wrap=True)
+        adapters = f" Of --lora: {ranges(LORA)}." if "lora" in settings else ""
+        out().print(f" Numbers are {ranges(TRAININGS, settings)}.{adapters}\n", soft_wrap=True)
 
 
 class Trainings(TyperGroup):
@@ -145,7 +150,7 @@ def trainings() -> None:
 
     Without a name the trainings are listed. Several processes: torchrun or accelerate launch, with -m unveil train ...
 
-    Example: unveil train sft --model lab-sudoku --data pairs.jsonl --set steps=200
+    Example: unveil train sft --model lab-sudoku --data pairs.jsonl --set canvas=32 --set steps=200
     """
 
 

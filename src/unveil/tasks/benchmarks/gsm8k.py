@@ -26,6 +26,7 @@ class GSM8K(Published):
     name: ClassVar[str] = "gsm8k"
     describe: ClassVar[str] = r"GSM8K: word problems; right when the last \boxed{...}, else <answer>, holds the number"
     instruction: ClassVar[str] = prompts.GSM8K
+    stops: ClassVar[tuple[str, ...]] = prompts.QUESTIONS
     hub: ClassVar[tuple[str, ...]] = ("openai/gsm8k", "main")
     revision: ClassVar[str] = "cc7b047b6e5bb11b4f1af84efc572db110a51b3c"
 

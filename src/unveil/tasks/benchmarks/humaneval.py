@@ -2,6 +2,9 @@
 
 Two forms of the question. "complete" is the published one: the code is to be gone on with, where a model has a chat it
 is the user's message. "instruct" asks in words and begins the answer with the code, as lm-eval's humaneval_instruct.
+
+No text stops an answer before it is judged: lm-eval's stops (`programs.LEAVING`) would also cut one that writes the
+whole function anew, so the judge itself finds where an answer that goes on with the function leaves it.
 """
 
 from dataclasses import dataclass

@@ -23,6 +23,7 @@ class Math500(Published):
     name: ClassVar[str] = "math500"
     describe: ClassVar[str] = r"MATH-500: right when the last \boxed{...}, else <answer>, equals the answer"
     instruction: ClassVar[str] = prompts.MATH
+    stops: ClassVar[tuple[str, ...]] = prompts.PROBLEMS
     hub: ClassVar[tuple[str, ...]] = ("HuggingFaceH4/MATH-500",)
     revision: ClassVar[str] = "6e4ed1a2a79af7d8630a6b768ec859cb5af4d3be"
 

@@ -15,7 +15,7 @@ from os import PathLike
 from typing import ClassVar
 
 from unveil.sandbox import Sandbox
-from unveil.tasks.benchmarks.programs import before, defining, judged, unfenced
+from unveil.tasks.benchmarks.programs import before, defining, future_first, judged, unfenced
 from unveil.tasks.sources import Item, fetched, items_of
 from unveil.tasks.task import OnCanvas, Problem
 
@@ -35,6 +35,7 @@ class MBPP(OnCanvas):
         "MBPP: a short Python function from a sentence and its tests, after three examples; right when the program "
         "passes the tests, run in a sandbox"
     )
+    stops: ClassVar[tuple[str, ...]] = (DONE,)
 
     canvas: int = 256
     sandbox: Sandbox | None = None
@@ -58,7 +59,7 @@ class MBPP(OnCanvas):
         ValueError without a sandbox, and where nothing can be isolated.
         """
         names, checks = problem.data["names"], problem.data["checks"]
-        program = unfenced(before(text, [DONE]).removeprefix(BEGIN), defining(names))
+        program = future_first(unfenced(before(text, [DONE]).removeprefix(BEGIN), defining(names)))
         return judged(self, self.sandbox, program, checks, names)
 
 

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from os import PathLike
 from typing import Any, ClassVar
 
+from unveil.tasks.grading.boxes import answered
 from unveil.tasks.puzzles.countdown import Countdown
 from unveil.tasks.puzzles.sudoku import Sudoku
 from unveil.tasks.sources import Item, fetched, items_of
@@ -64,6 +65,10 @@ Your step-by-step solving process
 """
 
 
+QUESTIONS = ("Question:", "</s>", "<|im_end|>")  # what ends an answer to raw text: lm-eval's for GSM8K
+PROBLEMS = ("Problem:",)  # lm-eval's for MATH
+
+
 def written(reasoning: str, answer: str) -> str:
     """An answer in the form that is asked for, after PREFIX."""
     return f"{reasoning}\n</reasoning>\n<answer>\n{answer}\n</answer>"
@@ -74,6 +79,7 @@ class Asked(OnCanvas):
     """A task with an instruction before each question; `canvas` columns for the answer (published: 128, 256, 512)."""
 
     instruction: ClassVar[str]
+    stops: ClassVar[tuple[str, ...]] = ()
 
     canvas: int = 256
 
@@ -81,6 +87,11 @@ class Asked(OnCanvas):
         """The problem of a question."""
         prompt = f"{self.instruction}\n\n{question}"
         return Problem(prompt=prompt, answer=answer, id=id, data=data, prefix=PREFIX)
+
+    def form(self, problem: Problem, text: str) -> str:
+        r"""In which form other than \boxed{...} the strict judge reads `text`, such as "unclosed box"; else empty."""
+        found = answered(text)
+        return "" if found is None else found.remark
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -42,6 +42,7 @@ class SVAMP(Published):
     name: ClassVar[str] = "svamp"
     describe: ClassVar[str] = r"SVAMP: word problems; right when the last \boxed{...}, else <answer>, holds the number"
     instruction: ClassVar[str] = prompts.MATH
+    stops: ClassVar[tuple[str, ...]] = prompts.QUESTIONS
     hub: ClassVar[tuple[str, ...]] = ("ChilleD/SVAMP",)
     revision: ClassVar[str] = "5e0bf1e5e7c0e9c4bc39180d224f41f3f801b7ef"
 
