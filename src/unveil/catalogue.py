@@ -32,7 +32,7 @@ class Entry(NamedTuple):
     constants: Mapping[str, Any] = MappingProxyType({})  # of a class: its constants that stand in the class itself
 
     def load(self) -> Any:
-        """Import it."""
+        """Import the module and return the sampler, class or verb itself."""
         return getattr(import_module(self.module), self.attribute)
 
 

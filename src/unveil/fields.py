@@ -43,14 +43,14 @@ class Fields:
         raise self.refusal(name, f"no number from {least:g} to {most:g}")
 
     def flag(self, name: str, default: T | bool = ABSENT) -> T | bool:
-        """True or false."""
+        """The setting as true or false; ValueError for anything else."""
         value = self._given(name, default)
         if value is default or isinstance(value, bool):
             return value
         raise self.refusal(name, "neither true nor false")
 
     def text(self, name: str, default: T | str = ABSENT) -> T | str:
-        """A text."""
+        """The setting as a text; ValueError for anything else."""
         value = self._given(name, default)
         if value is default or is_text(value):
             return value

@@ -61,7 +61,7 @@ class Folder:
 
     @cached_property
     def config(self) -> Mapping[str, Any]:
-        """config.json."""
+        """The settings in config.json. ValueError where the folder has no such file or it is broken."""
         if not (self.path / "config.json").is_file():
             raise ValueError(f"{self} has no config.json: give a folder that holds a published checkpoint")
         return read_json(self.path / "config.json")

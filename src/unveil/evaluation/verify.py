@@ -236,7 +236,7 @@ def report_table(report: Report) -> "Table":
 
 
 def summary(report: Report) -> str:
-    """One line."""
+    """The report in one line: how much was compared, and whether all of it agrees."""
     decodes = [row for row in report.rows if row.logit_difference is None]
     num, faults = sum(row.num for row in decodes), sum(not row.ok for row in report.rows)
     skipped = f", {len(report.skipped)} kinds skipped" if report.skipped else ""

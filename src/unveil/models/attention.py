@@ -53,7 +53,7 @@ class Causal:
         return key <= query
 
     def settles(self, size: int | None) -> bool:
-        """Always."""
+        """Whether a column never sees a later block: a causal one sees nothing later at all."""
         return True
 
 

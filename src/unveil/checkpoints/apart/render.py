@@ -48,7 +48,7 @@ class Dict:
     """`dict` as a template may have it: to be called, without the attributes of a type."""
 
     def __call__(self, *args: Any, **kwargs: Any) -> dict[Any, Any]:
-        """A new dict."""
+        """A new dict of what is given."""
         return dict(*args, **kwargs)
 
     def fromkeys(self, *args: Any) -> dict[Any, Any]:

@@ -63,7 +63,7 @@ def means(records: Sequence[Record], value: Value, of: Callable[[Record], Any]) 
 
 
 def task(record: Record) -> str:
-    """Which task."""
+    """The name of the task that a record answers."""
     return record.task
 
 
