@@ -1,5 +1,6 @@
 """One output, one writer: a second run is told who holds it; death frees it; what a killed run left goes."""
 
+import errno
 import os
 import signal
 import subprocess
@@ -10,6 +11,7 @@ from pathlib import Path
 import pytest
 
 import unveil
+from unveil import files
 from unveil.files import held, replacing, write_text
 
 HOLD = """
@@ -121,3 +123,22 @@ def test_the_second_evaluation_training_and_diagnosis_into_one_output_are_refuse
         program.kill()
         program.wait()
         work()
+
+
+def test_without_locks_nothing_is_held_and_another_error_is_explained(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Some file systems of networks have none."""
+    number = errno.ENOLCK
+
+    def flock(*_: object) -> None:
+        raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr(files.fcntl, "flock", flock)
+    for place in (tmp_path, tmp_path / "out.json"):
+        with held(place):
+            write_text(tmp_path / "written", "all")
+    assert [path.name for path in tmp_path.iterdir()] == ["written"]
+    number = errno.EIO
+    with pytest.raises(OSError, match="Nothing was changed"), held(tmp_path / "out.json"):
+        pass

@@ -105,3 +105,8 @@ def test_without_jinja2_it_says_what_to_install(monkeypatch: pytest.MonkeyPatch)
     for ask in (lambda one: one(chat("a"), True), lambda one: one.turn_end):
         with pytest.raises(ValueError, match=r"^the model's chat template needs jinja2: pip install 'unveil"):
             ask(templates()["chatml"])
+
+
+def test_the_path_may_hold_what_is_no_text(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr(sys, "path", [*sys.path, tmp_path])  # notebooks do that
+    assert ChatTemplate(text="{{ messages[0].content }}", names={})(chat("a"), True) == "a"

@@ -135,3 +135,12 @@ def test_broken_byte_pairs_are_explained(tmp_path: Path, harm: Callable[[Path], 
     with pytest.raises(ValueError) as caught:
         assert Folder(tmp_path).tokenizer
     assert str(caught.value).startswith(f"{tmp_path}{fault}")
+
+
+def test_brackets_in_a_name_are_only_shown(tmp_path: Path) -> None:
+    file = tmp_path / "{0}{x}.json"
+    file.write_text("{}")
+    with pytest.raises(ValueError, match=r"\{0\}\{x\}\.json is not a tokenizer file"):
+        FileTokenizer.load(file)
+    with pytest.raises(ValueError, match=r"^the model's vocabulary cannot write '\{0\}' \("):
+        TOKENIZER.encode("{0}")

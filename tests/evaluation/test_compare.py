@@ -125,7 +125,7 @@ def test_what_is_no_result_is_refused(tmp_path: Path) -> None:
 WRONG = {
     "n": -3, "nfe_mean": "x", "task": ["a"], "sampler": 3, "guidance": True, "num_masks": 1.5, "seed": 10**30,
     "dtype": {}, "model": None, "record.run": [], "record.chat": "yes", "record.bits": "8", "record.adapter": 3,
-    "record.chat_hash": [],
+    "record.chat_hash": [], "record.stops": 5,
 }  # fmt: skip
 
 

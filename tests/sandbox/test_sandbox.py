@@ -463,3 +463,12 @@ def test_code_runs_only_where_it_is_allowed() -> None:
     assert allow_code(Sums(), False) == Sums()
     with pytest.raises(ValueError, match="task sums runs no code: leave out --allow-code-execution"):
         allow_code(Sums(), True)
+
+
+def test_a_sandbox_that_was_killed_is_not_taken_for_a_system_without_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    def killed(command: list[str], **_: object) -> subprocess.CompletedProcess[bytes]:
+        return subprocess.CompletedProcess(command, -9, b"", b"")
+
+    monkeypatch.setattr(module.subprocess, "run", killed)
+    with pytest.raises(OSError, match="^the sandbox was killed by signal 9, as it is where the machine runs out of"):
+        LONG.run(RIGHT, CHECKS, ["answer"])

@@ -44,6 +44,15 @@ def test_a_function_of_a_file_in_this_folder(write) -> None:
     assert sys.path == path
 
 
+def test_a_module_may_change_the_path(write) -> None:
+    write("import sys\nsys.path.pop(0)\ndef f(p, t):\n    return 0.5\n")
+    assert FunctionJudge.load("my_rewards:f", [PROBLEM])(PROBLEM, "") == 0.5
+    write("import sys\nsys.path.pop(0)\n1 / 0\n")
+    del sys.modules["my_rewards"]
+    with pytest.raises(ValueError, match="^reward my_rewards:f: importing my_rewards raised"):
+        FunctionJudge.load("my_rewards:f", [PROBLEM])
+
+
 AT_START = [
     ("my_rewards", "x = 1", "reward 'my_rewards' is not module:function, for example my_rewards:score"),
     ("no_such_rewards:f", "", "reward no_such_rewards:f: there is no module 'no_such_rewards' here: run where"),

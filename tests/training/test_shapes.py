@@ -46,6 +46,8 @@ CHATS = {
     "sharegpt with role": lambda q, a: {"conversations": user_and_answer(q, a)["messages"]},
     "sharegpt of a table": lambda q, a: {"system": None, "conversations": [
         {"from": "human", "value": q, "weight": None}, {"from": "gpt", "value": a, "weight": 1.0}]},
+    "union of role and from": lambda q, a: {"messages": [
+        {"role": None, "content": None, "from": "human", "value": q}, {"role": "assistant", "content": a}]},
     "TRL": lambda q, a: {
         "prompt": [{"role": "user", "content": q}], "completion": [{"role": "assistant", "content": a}]},
     "parts": lambda q, a: {
