@@ -18,7 +18,7 @@ OTHERS = (
 MEDIA = ("image", "images", "video", "videos", "audio", "audios")
 TEXTS = ("text", "input_text", "output_text")  # the types of a part that is text
 CHOICES = ("chosen", "rejected")
-BAD = (False, 0, "false")
+BAD = (False, "false")  # 0 equals False
 SHOWN = 40  # characters of a value, and fields of a line, in an error: at most so many
 FEW = 8
 
